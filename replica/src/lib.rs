@@ -4,6 +4,7 @@
 //! instructions. The HTTP interface around it is in the `http` module.
 
 mod api;
+pub mod http;
 
 pub use api::{
     CanisterInfo, Ingress, IngressStatus, QueryResult, Reject, ReplicaConfig, ReplicaError,
