@@ -1,0 +1,161 @@
+//! Quantization blocks to `f32`, as ggml defines them (`ggml-quants.c`, `dequantize_row_*`).
+
+use crate::dtype::GgmlType;
+use half::{bf16, f16};
+
+/// Dequantizes one row. `bytes` holds `out.len() / block_len` whole blocks of `dtype`.
+///
+/// # Panics
+/// Never for lengths that fit each other: blocks past the shorter of the two are left out.
+pub fn dequantize_row(dtype: GgmlType, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        GgmlType::F32 => each::<4, 1>(bytes, out, |b, y| y[0] = f32::from_le_bytes(*b)),
+        GgmlType::F16 => each::<2, 1>(bytes, out, |b, y| y[0] = f16::from_le_bytes(*b).to_f32()),
+        GgmlType::Bf16 => each::<2, 1>(bytes, out, |b, y| y[0] = bf16::from_le_bytes(*b).to_f32()),
+        GgmlType::Q4_0 => each::<18, 32>(bytes, out, q4_0),
+        GgmlType::Q4_1 => each::<20, 32>(bytes, out, q4_1),
+        GgmlType::Q5_0 => each::<22, 32>(bytes, out, q5_0),
+        GgmlType::Q5_1 => each::<24, 32>(bytes, out, q5_1),
+        GgmlType::Q8_0 => each::<34, 32>(bytes, out, q8_0),
+        GgmlType::Q4K => each::<144, 256>(bytes, out, q4_k),
+        GgmlType::Q5K => each::<176, 256>(bytes, out, q5_k),
+        GgmlType::Q6K => each::<210, 256>(bytes, out, q6_k),
+    }
+}
+
+#[inline(always)]
+fn each<const B: usize, const N: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    block: impl Fn(&[u8; B], &mut [f32; N]),
+) {
+    let (blocks, _) = bytes.as_chunks::<B>();
+    let (ys, _) = out.as_chunks_mut::<N>();
+    for (b, y) in blocks.iter().zip(ys) {
+        block(b, y);
+    }
+}
+
+/// The half-precision number at `at`.
+#[inline(always)]
+fn f16_at<const B: usize>(b: &[u8; B], at: usize) -> f32 {
+    f16::from_le_bytes([b[at], b[at + 1]]).to_f32()
+}
+
+fn q4_0(b: &[u8; 18], y: &mut [f32; 32]) {
+    let d = f16_at(b, 0);
+    for i in 0..16 {
+        let q = b[2 + i];
+        y[i] = (i32::from(q & 15) - 8) as f32 * d;
+        y[i + 16] = (i32::from(q >> 4) - 8) as f32 * d;
+    }
+}
+
+fn q4_1(b: &[u8; 20], y: &mut [f32; 32]) {
+    let (d, m) = (f16_at(b, 0), f16_at(b, 2));
+    for i in 0..16 {
+        let q = b[4 + i];
+        y[i] = i32::from(q & 15) as f32 * d + m;
+        y[i + 16] = i32::from(q >> 4) as f32 * d + m;
+    }
+}
+
+fn q5_0(b: &[u8; 22], y: &mut [f32; 32]) {
+    let d = f16_at(b, 0);
+    let high = u32::from_le_bytes([b[2], b[3], b[4], b[5]]);
+    for i in 0..16 {
+        let q = u32::from(b[6 + i]);
+        let lo = (q & 15) | (((high >> i) & 1) << 4);
+        let hi = (q >> 4) | (((high >> (i + 16)) & 1) << 4);
+        y[i] = (lo as i32 - 16) as f32 * d;
+        y[i + 16] = (hi as i32 - 16) as f32 * d;
+    }
+}
+
+fn q5_1(b: &[u8; 24], y: &mut [f32; 32]) {
+    let (d, m) = (f16_at(b, 0), f16_at(b, 2));
+    let high = u32::from_le_bytes([b[4], b[5], b[6], b[7]]);
+    for i in 0..16 {
+        let q = u32::from(b[8 + i]);
+        let lo = (q & 15) | (((high >> i) & 1) << 4);
+        let hi = (q >> 4) | (((high >> (i + 16)) & 1) << 4);
+        y[i] = lo as i32 as f32 * d + m;
+        y[i + 16] = hi as i32 as f32 * d + m;
+    }
+}
+
+fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
+    let d = f16_at(b, 0);
+    for i in 0..32 {
+        y[i] = i32::from(b[2 + i] as i8) as f32 * d;
+    }
+}
+
+/// The 6-bit scale and minimum of sub-block `j` of a Q4_K or Q5_K block, from its 12 bytes.
+#[inline(always)]
+fn scale_min(s: &[u8], j: usize) -> (f32, f32) {
+    let (scale, min) = if j < 4 {
+        (s[j] & 63, s[j + 4] & 63)
+    } else {
+        (
+            (s[j + 4] & 15) | ((s[j - 4] >> 6) << 4),
+            (s[j + 4] >> 4) | ((s[j] >> 6) << 4),
+        )
+    };
+    (f32::from(scale), f32::from(min))
+}
+
+fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
+    let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
+    let (scales, qs) = (&b[4..16], &b[16..144]);
+    for j in 0..4 {
+        let (s1, m1) = scale_min(scales, 2 * j);
+        let (s2, m2) = scale_min(scales, 2 * j + 1);
+        let (d1, m1, d2, m2) = (d * s1, dmin * m1, d * s2, dmin * m2);
+        let q = &qs[32 * j..32 * j + 32];
+        let (lo, hi) = y[64 * j..64 * j + 64].split_at_mut(32);
+        for i in 0..32 {
+            lo[i] = d1 * i32::from(q[i] & 15) as f32 - m1;
+            hi[i] = d2 * i32::from(q[i] >> 4) as f32 - m2;
+        }
+    }
+}
+
+fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
+    let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
+    let (scales, qh, qs) = (&b[4..16], &b[16..48], &b[48..176]);
+    for j in 0..4 {
+        let (s1, m1) = scale_min(scales, 2 * j);
+        let (s2, m2) = scale_min(scales, 2 * j + 1);
+        let (d1, m1, d2, m2) = (d * s1, dmin * m1, d * s2, dmin * m2);
+        let q = &qs[32 * j..32 * j + 32];
+        let (lo, hi) = y[64 * j..64 * j + 64].split_at_mut(32);
+        for i in 0..32 {
+            let (h1, h2) = ((qh[i] >> (2 * j)) & 1, (qh[i] >> (2 * j + 1)) & 1);
+            lo[i] = d1 * i32::from((q[i] & 15) | (h1 << 4)) as f32 - m1;
+            hi[i] = d2 * i32::from((q[i] >> 4) | (h2 << 4)) as f32 - m2;
+        }
+    }
+}
+
+fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
+    let d = f16_at(b, 208);
+    for half in 0..2 {
+        let ql = &b[64 * half..64 * half + 64];
+        let qh = &b[128 + 32 * half..128 + 32 * half + 32];
+        let sc = &b[192 + 8 * half..192 + 8 * half + 8];
+        let y = &mut y[128 * half..128 * half + 128];
+        for i in 0..32 {
+            let h = qh[i];
+            let q1 = i32::from((ql[i] & 15) | ((h & 3) << 4)) - 32;
+            let q2 = i32::from((ql[i + 32] & 15) | (((h >> 2) & 3) << 4)) - 32;
+            let q3 = i32::from((ql[i] >> 4) | (((h >> 4) & 3) << 4)) - 32;
+            let q4 = i32::from((ql[i + 32] >> 4) | ((h >> 6) << 4)) - 32;
+            let s = |k: usize| d * i32::from(sc[i / 16 + k] as i8) as f32;
+            y[i] = s(0) * q1 as f32;
+            y[i + 32] = s(2) * q2 as f32;
+            y[i + 64] = s(4) * q3 as f32;
+            y[i + 96] = s(6) * q4 as f32;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What an upload announces before its first chunk.
+
+use crate::Error;
+
+/// Largest chunk (bytes): with its envelope it stays below the 2 MiB of an ingress message.
+pub const MAX_CHUNK_BYTES: u32 = 2_000_000;
+/// Most chunks a file may have.
+pub const MAX_CHUNKS: usize = 65_536;
+
+/// The shards of a model file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    pub name: String,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes of each chunk but the last.
+    pub chunk_size: u32,
+    /// SHA-256 of the whole file.
+    pub sha256: [u8; 32],
+    /// XXH64 (seed 0) of each chunk.
+    pub checksums: Vec<u64>,
+}
+
+/// The cheap checksum of a chunk: XXH64 with seed 0.
+pub fn checksum(chunk: &[u8]) -> u64 {
+    xxhash_rust::xxh64::xxh64(chunk, 0)
+}
+
+impl Manifest {
+    /// Chunks a file of this size has.
+    pub fn chunk_count(size: u64, chunk_size: u32) -> u64 {
+        size.div_ceil(u64::from(chunk_size.max(1)))
+    }
+
+    /// Bytes of chunk `index`; `None` past the end.
+    pub fn chunk_len(&self, index: u32) -> Option<usize> {
+        let start = self.chunk_start(index);
+        (start < self.size).then(|| (self.size - start).min(u64::from(self.chunk_size)) as usize)
+    }
+
+    /// Where chunk `index` begins in the file (bytes).
+    pub fn chunk_start(&self, index: u32) -> u64 {
+        u64::from(index) * u64::from(self.chunk_size)
+    }
+
+    /// Checks that the numbers fit each other.
+    pub fn validate(&self) -> Result<(), Error> {
+        let bad = |m: String| Err(Error::Malformed(m));
+        if self.name.is_empty() || self.name.len() > 200 {
+            return bad("the name must have 1 to 200 bytes".into());
+        }
+        if self.size == 0 {
+            return bad("the size is zero".into());
+        }
+        if self.chunk_size == 0 || self.chunk_size > MAX_CHUNK_BYTES {
+            return bad(format!("chunk_size must be 1 to {MAX_CHUNK_BYTES}"));
+        }
+        let chunks = Self::chunk_count(self.size, self.chunk_size);
+        if chunks > MAX_CHUNKS as u64 {
+            return bad(format!(
+                "{chunks} chunks (at most {MAX_CHUNKS}): use larger chunks"
+            ));
+        }
+        if chunks != self.checksums.len() as u64 {
+            return bad(format!(
+                "{} checksums for {chunks} chunks",
+                self.checksums.len()
+            ));
+        }
+        Ok(())
+    }
+}

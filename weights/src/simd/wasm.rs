@@ -1,0 +1,124 @@
+//! The vector as Wasm SIMD instructions.
+
+use core::arch::wasm32::*;
+
+/// Four 32-bit lanes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct V128(v128);
+
+impl V128 {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self(i32x4_splat(0))
+    }
+    #[inline(always)]
+    pub fn splat_f32(x: f32) -> Self {
+        Self(f32x4_splat(x))
+    }
+    #[inline(always)]
+    pub fn splat_i32(x: i32) -> Self {
+        Self(i32x4_splat(x))
+    }
+    #[inline(always)]
+    pub fn from_f32(a: [f32; 4]) -> Self {
+        Self(f32x4(a[0], a[1], a[2], a[3]))
+    }
+    #[inline(always)]
+    pub fn from_i32(a: [i32; 4]) -> Self {
+        Self(i32x4(a[0], a[1], a[2], a[3]))
+    }
+    #[inline(always)]
+    pub fn to_f32(self) -> [f32; 4] {
+        [
+            f32x4_extract_lane::<0>(self.0),
+            f32x4_extract_lane::<1>(self.0),
+            f32x4_extract_lane::<2>(self.0),
+            f32x4_extract_lane::<3>(self.0),
+        ]
+    }
+    /// # Safety
+    /// 16 bytes at `p` must be readable. No alignment is needed.
+    #[inline(always)]
+    pub unsafe fn load<T>(p: *const T) -> Self {
+        Self(unsafe { v128_load(p.cast()) })
+    }
+    /// # Safety
+    /// 16 bytes at `p` must be writable.
+    #[inline(always)]
+    pub unsafe fn store<T>(self, p: *mut T) {
+        unsafe { v128_store(p.cast(), self.0) }
+    }
+    /// One 32-bit value in all lanes.
+    /// # Safety
+    /// 4 bytes at `p` must be readable.
+    #[inline(always)]
+    pub unsafe fn load_splat_32<T>(p: *const T) -> Self {
+        Self(unsafe { v128_load32_splat(p.cast()) })
+    }
+    #[inline(always)]
+    pub fn add(self, o: Self) -> Self {
+        Self(f32x4_add(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn sub(self, o: Self) -> Self {
+        Self(f32x4_sub(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn mul(self, o: Self) -> Self {
+        Self(f32x4_mul(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn div(self, o: Self) -> Self {
+        Self(f32x4_div(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn pmax(self, o: Self) -> Self {
+        Self(f32x4_pmax(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        Self(v128_and(self.0, i32x4_splat(0x7fff_ffff)))
+    }
+    #[inline(always)]
+    pub fn dot_i16(self, o: Self) -> Self {
+        Self(i32x4_dot_i16x8(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn add_i32(self, o: Self) -> Self {
+        Self(i32x4_add(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn sub_i32(self, o: Self) -> Self {
+        Self(i32x4_sub(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn shl_i32<const N: u32>(self) -> Self {
+        Self(i32x4_shl(self.0, N))
+    }
+    #[inline(always)]
+    pub fn i32_to_f32(self) -> Self {
+        Self(f32x4_convert_i32x4(self.0))
+    }
+    /// The low 16 bits of each lane: four of `self`, then four of `o`.
+    #[inline(always)]
+    pub fn low_i16(self, o: Self) -> Self {
+        Self(i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_lo_32(self, o: Self) -> Self {
+        Self(i32x4_shuffle::<0, 4, 1, 5>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_hi_32(self, o: Self) -> Self {
+        Self(i32x4_shuffle::<2, 6, 3, 7>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_lo_64(self, o: Self) -> Self {
+        Self(i64x2_shuffle::<0, 2>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_hi_64(self, o: Self) -> Self {
+        Self(i64x2_shuffle::<1, 3>(self.0, o.0))
+    }
+}
