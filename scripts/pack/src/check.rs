@@ -23,11 +23,19 @@ const ENTRY_POINTS: [&str; 7] = [
     "canister_global_timer",
     "canister_on_low_wasm_memory",
 ];
-const METHODS: [&str; 3] = ["canister_update ", "canister_query ", "canister_composite_query "];
+const METHODS: [&str; 3] = [
+    "canister_update ",
+    "canister_query ",
+    "canister_composite_query ",
+];
 
 /// Says why the IC would refuse the module, if it would.
 pub fn module(bytes: &[u8]) -> Result<()> {
-    ensure!(bytes.len() <= MAX_MODULE, "{} bytes, {MAX_MODULE} are allowed", bytes.len());
+    ensure!(
+        bytes.len() <= MAX_MODULE,
+        "{} bytes, {MAX_MODULE} are allowed",
+        bytes.len()
+    );
     Validator::new_with_features(features()).validate_all(bytes)?;
     let (mut functions, mut methods) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
@@ -44,7 +52,11 @@ pub fn module(bytes: &[u8]) -> Result<()> {
                 }
             }
             Payload::GlobalSection(section) => {
-                ensure!(section.count() <= MAX_GLOBALS, "{} globals", section.count());
+                ensure!(
+                    section.count() <= MAX_GLOBALS,
+                    "{} globals",
+                    section.count()
+                );
             }
             Payload::ExportSection(section) => {
                 for item in section {
@@ -55,21 +67,37 @@ pub fn module(bytes: &[u8]) -> Result<()> {
                 }
             }
             Payload::CodeSectionStart { size, .. } => {
-                ensure!(size <= MAX_CODE, "code section of {size} bytes, {MAX_CODE} are allowed");
+                ensure!(
+                    size <= MAX_CODE,
+                    "code section of {size} bytes, {MAX_CODE} are allowed"
+                );
             }
             Payload::CodeSectionEntry(body) => {
                 functions += 1;
                 function(&body)?;
             }
             Payload::CustomSection(section) => {
-                ensure!(!section.name().starts_with("icp:"), "has metadata: {}", section.name());
+                ensure!(
+                    !section.name().starts_with("icp:"),
+                    "has metadata: {}",
+                    section.name()
+                );
             }
             _ => {}
         }
     }
-    ensure!(functions <= MAX_FUNCTIONS, "{functions} functions, {MAX_FUNCTIONS} are allowed");
-    ensure!(methods > 0, "exports no canister method: is it a library without entry points?");
-    ensure!(methods <= MAX_METHODS, "{methods} methods, {MAX_METHODS} are allowed");
+    ensure!(
+        functions <= MAX_FUNCTIONS,
+        "{functions} functions, {MAX_FUNCTIONS} are allowed"
+    );
+    ensure!(
+        methods > 0,
+        "exports no canister method: is it a library without entry points?"
+    );
+    ensure!(
+        methods <= MAX_METHODS,
+        "{methods} methods, {MAX_METHODS} are allowed"
+    );
     Ok(())
 }
 
@@ -153,7 +181,12 @@ mod tests {
 
     #[test]
     fn accepts_a_canister() {
-        module(&example(("ic0", "msg_reply"), "canister_update go", &[Instruction::Nop])).unwrap();
+        module(&example(
+            ("ic0", "msg_reply"),
+            "canister_update go",
+            &[Instruction::Nop],
+        ))
+        .unwrap();
     }
 
     #[test]

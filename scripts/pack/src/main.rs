@@ -18,6 +18,10 @@ fn main() -> Result<()> {
     let mut module = std::fs::read(input).with_context(|| format!("cannot read {input}"))?;
     let interface = std::fs::read(interface).with_context(|| format!("cannot read {interface}"))?;
     check::module(&module).with_context(|| format!("the IC would refuse {input}"))?;
-    CustomSection { name: SECTION.into(), data: Cow::Borrowed(&interface) }.append_to(&mut module);
+    CustomSection {
+        name: SECTION.into(),
+        data: Cow::Borrowed(&interface),
+    }
+    .append_to(&mut module);
     std::fs::write(output, &module).with_context(|| format!("cannot write {output}"))
 }

@@ -1,0 +1,193 @@
+//! What the command line takes.
+
+use candid::Principal;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loader::types::Options;
+use loader::{management, network, shards, upload};
+use std::path::PathBuf;
+
+/// Uploads models to the LLM canister, watches it and talks to it.
+#[derive(Parser)]
+#[command(name = "loader", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+pub struct Global {
+    /// Address of the network; "ic" and "local" are known.
+    #[arg(long, global = true, env = "LLM_NETWORK", default_value = network::LOCAL, value_name = "URL")]
+    pub network: String,
+    /// The canister to speak to.
+    #[arg(long, global = true, env = "LLM_CANISTER", value_name = "ID")]
+    pub canister: Option<Principal>,
+    /// Private key that signs the calls (PEM: ed25519, secp256k1 or P-256). Without it, a local
+    /// replica is called with a key kept in ~/.config/llm-canister, other networks anonymously.
+    #[arg(long, global = true, env = "LLM_IDENTITY", value_name = "PEM")]
+    pub identity: Option<PathBuf>,
+    /// Print JSON for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Create a canister (on a local replica) and install the code, or upgrade it.
+    Install(Install),
+    /// Upload a model file (GGUF) and wait until it is ready. Resumes what was interrupted.
+    Upload(Upload),
+    /// Show what the canister and its model are doing.
+    Status,
+    /// Ask once: the answer appears as it is generated on chain.
+    Prompt(Prompt),
+    /// Converse; the model sees the whole conversation each time.
+    Chat(Chat),
+    /// Change the canister's settings and show them.
+    Config(Config),
+    /// End a generation early.
+    Cancel {
+        /// The generation's id.
+        id: u64,
+    },
+    /// Drop the upload or the model and free its space.
+    Abort,
+    /// Print the principal that signs the calls.
+    Principal,
+}
+
+#[derive(Args)]
+pub struct Install {
+    /// The canister's code, .wasm or .wasm.gz.
+    pub wasm: PathBuf,
+    /// What to do; "auto" upgrades where there is code.
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    pub mode: Mode,
+    /// Stop the canister around an upgrade, as dfx and icp do. It is not needed.
+    #[arg(long)]
+    pub stop: bool,
+    /// Cycles of a new canister on a local replica.
+    #[arg(long, default_value_t = 100_000_000_000_000)]
+    pub cycles: u128,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Mode {
+    Auto,
+    Install,
+    Upgrade,
+    Reinstall,
+}
+
+impl From<Mode> for management::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto => Self::Auto,
+            Mode::Install => Self::Install,
+            Mode::Upgrade => Self::Upgrade,
+            Mode::Reinstall => Self::Reinstall,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Upload {
+    /// The model file (GGUF).
+    pub file: PathBuf,
+    /// Bytes of a chunk.
+    #[arg(long, default_value_t = shards::DEFAULT_CHUNK_SIZE)]
+    pub chunk_size: u32,
+    /// Chunks on their way at once.
+    #[arg(long, default_value_t = upload::DEFAULT_PARALLEL)]
+    pub parallel: usize,
+    /// Drop another model or upload that is there.
+    #[arg(long)]
+    pub replace: bool,
+}
+
+#[derive(Args)]
+pub struct Prompt {
+    /// What to ask; "-" reads it from standard input.
+    pub text: String,
+    /// Continue the text as it is, without the model's chat template.
+    #[arg(long, conflicts_with = "system")]
+    pub raw: bool,
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+#[derive(Args)]
+pub struct Chat {
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+#[derive(Args, Clone)]
+pub struct Sampling {
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Most tokens of an answer.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// 0 always takes the likeliest token.
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Draw among the K likeliest tokens only.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<u32>,
+    /// Draw among the likeliest tokens whose probabilities add up to P.
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Above 1: repeating becomes less likely.
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f32>,
+    /// End the answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Makes drawing repeatable.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl Sampling {
+    /// As the canister takes them.
+    pub fn options(&self) -> Options {
+        Options {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            stop: (!self.stop.is_empty()).then(|| self.stop.clone()),
+            seed: self.seed,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Config {
+    /// Instructions of one round.
+    #[arg(long, value_name = "N")]
+    pub round_instructions: Option<u64>,
+    /// Longest prompt and answer together (tokens).
+    #[arg(long, value_name = "N")]
+    pub max_context_tokens: Option<u32>,
+    /// Generations that may wait or run at once.
+    #[arg(long, value_name = "N")]
+    pub max_generations: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,295 @@
+//! What people and programs get to see. Results go to standard output, all else to standard error.
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use loader::report::{Report, grouped};
+use loader::types::{Config, Generation, GenerationState, ModelStatus, Phase, Status};
+use loader::upload::Progress;
+use loader::{Client, Error};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+
+/// Prints a command's result.
+pub fn result(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{value}")?;
+    } else {
+        writeln!(out, "{}", text())?;
+    }
+    Ok(())
+}
+
+/// Prints why a command failed.
+pub fn error(error: &anyhow::Error, json: bool) {
+    if json {
+        let kind = error
+            .downcast_ref::<Error>()
+            .map_or_else(|| "Usage".into(), Error::kind);
+        println!(
+            "{}",
+            json!({ "error": { "kind": kind, "message": format!("{error:#}") } })
+        );
+    } else {
+        eprintln!("error: {error:#}");
+    }
+}
+
+/// One bar for each stage of an upload.
+pub struct UploadBars {
+    bar: ProgressBar,
+    stage: &'static str,
+    hidden: bool,
+}
+
+impl UploadBars {
+    /// `hidden`: draw nothing.
+    pub fn new(hidden: bool) -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            stage: "",
+            hidden,
+        }
+    }
+
+    /// Shows what the upload is doing.
+    pub fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Hashing { done, total } => self.stage("hashing", *done, *total),
+            Progress::Sending { done, total } => self.stage("uploading", *done, *total),
+            Progress::Retrying { reason } => self.bar.suspend(|| {
+                if !self.hidden {
+                    eprintln!("trying again: {reason}");
+                }
+            }),
+            Progress::Model(status) => {
+                let stage = match status.phase {
+                    Phase::Verifying => "verifying",
+                    Phase::Preparing => "preparing",
+                    Phase::Restoring => "restoring",
+                    Phase::Empty | Phase::Uploading | Phase::Ready | Phase::Failed => return,
+                };
+                self.stage(stage, status.done, status.total);
+            }
+        }
+    }
+
+    /// The last stage is done.
+    pub fn finish(&mut self) {
+        if let Some(length) = self.bar.length() {
+            self.bar.set_position(length);
+        }
+        self.end();
+    }
+
+    fn stage(&mut self, stage: &'static str, done: u64, total: u64) {
+        if self.stage != stage {
+            self.finish();
+            self.stage = stage;
+            let target = match self.hidden {
+                true => ProgressDrawTarget::hidden(),
+                false => ProgressDrawTarget::stderr(),
+            };
+            self.bar = ProgressBar::with_draw_target(Some(total), target)
+                .with_style(style())
+                .with_prefix(stage);
+            // What was stored before is no measure of the rate.
+            self.bar.set_position(done);
+            self.bar.reset_eta();
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    fn end(&mut self) {
+        self.bar.abandon();
+        if !self.hidden && !self.stage.is_empty() && !std::io::stderr().is_terminal() {
+            // Bars are drawn on terminals only; logs get a line for each stage.
+            let seconds = self.bar.elapsed().as_secs_f64();
+            eprintln!(
+                "{}: {} bytes in {seconds:.1} s",
+                self.stage,
+                grouped(self.bar.position())
+            );
+        }
+        self.stage = "";
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{prefix:9} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// Prints an answer as it comes.
+pub struct AnswerDisplay {
+    bar: ProgressBar,
+    hidden: bool,
+}
+
+impl AnswerDisplay {
+    /// `hidden`: print nothing.
+    pub fn new(hidden: bool) -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            hidden,
+        }
+    }
+
+    /// Prints what is new.
+    pub fn show(&mut self, news: &Generation) {
+        if self.hidden {
+            return;
+        }
+        if matches!(news.state, GenerationState::Prefilling) {
+            if self.bar.is_hidden() {
+                self.bar = ProgressBar::new(news.prompt_tokens.into())
+                    .with_style(prompt_style())
+                    .with_prefix("reading the prompt");
+            }
+            self.bar.set_position(news.prompt_tokens_done.into());
+            return;
+        }
+        self.bar.finish_and_clear();
+        print!("{}", news.text);
+        // A closed pipe shows when the result is printed.
+        let _ = std::io::stdout().flush();
+    }
+
+    /// Ends the line.
+    pub fn finish(&mut self) {
+        self.bar.finish_and_clear();
+        if !self.hidden {
+            println!();
+        }
+    }
+}
+
+fn prompt_style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} tokens")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// A generation in one line.
+pub fn summary(report: &Report) -> String {
+    format!(
+        "[{} tokens, {} rounds, {} instructions a token, {:.1} s]",
+        report.generated_tokens,
+        report.rounds,
+        grouped(report.instructions_per_generated_token),
+        report.seconds
+    )
+}
+
+/// The model in one line.
+pub fn model_line(model: &ModelStatus) -> String {
+    let name = model
+        .manifest
+        .as_ref()
+        .map_or("no model", |file| file.name.as_str());
+    let mut line = format!("{name}: {:?}", model.phase);
+    if model.total > 0 && !matches!(model.phase, Phase::Ready | Phase::Empty | Phase::Failed) {
+        line += &format!(
+            " ({} of {} bytes)",
+            grouped(model.done),
+            grouped(model.total)
+        );
+    }
+    if let Some(error) = &model.error {
+        line += &format!(" ({error})");
+    }
+    if let Some(info) = &model.info {
+        line += &format!(
+            " ({}, {} parameters, context of {} tokens)",
+            info.architecture,
+            grouped(info.parameters),
+            info.context_length
+        );
+    }
+    line
+}
+
+/// The model for programs.
+pub fn model_json(model: &ModelStatus) -> Value {
+    json!({
+        "phase": model.phase,
+        "done": model.done,
+        "total": model.total,
+        "error": model.error.as_ref().map(ToString::to_string),
+        "name": model.manifest.as_ref().map(|file| &file.name),
+        "size": model.manifest.as_ref().map(|file| file.size),
+        "model_sha256": model.manifest.as_ref().map(|file| hex::encode(&file.sha256)),
+        "info": model.info,
+    })
+}
+
+/// The canister for programs.
+pub fn status_json(client: &Client, status: &Status) -> Value {
+    json!({
+        "canister": client.canister().to_text(),
+        "version": status.version,
+        "model": model_json(&status.model),
+        "config": status.config,
+        "generations_running": status.generations_running,
+        "rounds": status.rounds,
+        "max_message_instructions": status.max_message_instructions,
+        "heap_bytes": status.heap_bytes,
+        "stable_bytes": status.stable_bytes,
+        "cycles": status.cycles.0.to_string(),
+    })
+}
+
+/// The canister for people.
+pub fn status_text(status: &Status) -> String {
+    let mut rows = vec![
+        ("version", status.version.clone()),
+        ("model", model_line(&status.model)),
+        (
+            "generations running",
+            status.generations_running.to_string(),
+        ),
+        ("rounds", grouped(status.rounds)),
+        (
+            "largest message",
+            format!("{} instructions", grouped(status.max_message_instructions)),
+        ),
+        ("heap", format!("{} bytes", grouped(status.heap_bytes))),
+        (
+            "stable memory",
+            format!("{} bytes", grouped(status.stable_bytes)),
+        ),
+        ("cycles", status.cycles.to_string().replace('_', ",")),
+    ];
+    if let Some(info) = &status.model.info {
+        rows.push((
+            "verifying took",
+            format!("{} instructions", grouped(info.verify_instructions)),
+        ));
+        rows.push((
+            "preparing took",
+            format!("{} instructions", grouped(info.prepare_instructions)),
+        ));
+    }
+    let mut text: String = rows
+        .iter()
+        .map(|(name, value)| format!("{name:20} {value}\n"))
+        .collect();
+    text += &config_text(&status.config);
+    text
+}
+
+/// The settings for people.
+pub fn config_text(config: &Config) -> String {
+    format!(
+        "{:20} {} instructions\n{:20} {} tokens\n{:20} {}",
+        "a round",
+        grouped(config.round_instructions),
+        "longest context",
+        grouped(config.max_context_tokens.into()),
+        "generations at once",
+        config.max_generations
+    )
+}

@@ -1,0 +1,23 @@
+//! The command line of the LLM canister.
+
+mod arguments;
+mod chat;
+mod commands;
+mod display;
+
+use arguments::Arguments;
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.global.json;
+    match commands::run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            display::error(&error, json);
+            ExitCode::FAILURE
+        }
+    }
+}

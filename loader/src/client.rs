@@ -1,0 +1,146 @@
+//! One typed method for each of the canister's.
+
+use crate::types::*;
+use crate::{Error, Network, Result};
+use candid::utils::ArgumentEncoder;
+use candid::{CandidType, Principal};
+use serde::de::DeserializeOwned;
+
+/// Speaks to one LLM canister. Cheap to clone; calls of clones run in parallel.
+///
+/// Each method fails with [`Error::Canister`] where the canister refuses, and with [`Error::Call`]
+/// where the network does.
+#[derive(Clone)]
+pub struct Client {
+    network: Network,
+    canister: Principal,
+}
+
+impl Client {
+    /// Speaks to the given canister.
+    pub fn new(network: Network, canister: Principal) -> Self {
+        Self { network, canister }
+    }
+
+    /// The canister spoken to.
+    pub fn canister(&self) -> Principal {
+        self.canister
+    }
+
+    /// The network it is on.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Begins an upload, or goes on with the one that has the same manifest.
+    pub async fn upload_begin(&self, manifest: &Manifest) -> Result<()> {
+        Ok(self.update::<Done>("upload_begin", (manifest,)).await??)
+    }
+
+    /// Stores one chunk.
+    pub async fn upload_chunk(&self, chunk: &Chunk) -> Result<()> {
+        Ok(self.update::<Done>("upload_chunk", (chunk,)).await??)
+    }
+
+    /// The chunks that are missing.
+    pub async fn upload_missing(&self) -> Result<Vec<Range>> {
+        self.query("upload_missing", ()).await
+    }
+
+    /// Has the stored file verified and made ready.
+    pub async fn upload_commit(&self) -> Result<()> {
+        Ok(self.update::<Done>("upload_commit", ()).await??)
+    }
+
+    /// Drops the upload or the model.
+    pub async fn upload_abort(&self) -> Result<()> {
+        Ok(self.update::<Done>("upload_abort", ()).await??)
+    }
+
+    /// Changes settings; gives all of them as they are then.
+    pub async fn set_config(&self, patch: ConfigPatch) -> Result<Config> {
+        Ok(self
+            .update::<Outcome<Config>>("set_config", (patch,))
+            .await??)
+    }
+
+    /// The canister at a glance.
+    pub async fn status(&self) -> Result<Status> {
+        self.query("status", ()).await
+    }
+
+    /// Starts a generation.
+    pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
+        let request = GenerateRequest { input, options };
+        Ok(self
+            .update::<Outcome<Started>>("generate", (request,))
+            .await??)
+    }
+
+    /// What a generation has produced from a byte of its text and a token on.
+    pub async fn generation(&self, id: u64, from_byte: u32, from_token: u32) -> Result<Generation> {
+        let request = GenerationRequest {
+            id,
+            from_byte,
+            from_token,
+        };
+        Ok(self
+            .query::<Outcome<Generation>>("generation", (request,))
+            .await??)
+    }
+
+    /// Ends a generation early.
+    pub async fn cancel(&self, id: u64) -> Result<()> {
+        Ok(self.update::<Done>("cancel", (id,)).await??)
+    }
+
+    /// One question, one answer, in one call.
+    pub async fn prompt(&self, text: &str) -> Result<Answer> {
+        Ok(self.update::<Outcome<Answer>>("prompt", (text,)).await??)
+    }
+
+    async fn update<T: CandidType + DeserializeOwned>(
+        &self,
+        method: &str,
+        arguments: impl ArgumentEncoder,
+    ) -> Result<T> {
+        let arguments = encode(method, arguments)?;
+        let call = self
+            .network
+            .agent
+            .update(&self.canister, method)
+            .with_arg(arguments);
+        decode(
+            method,
+            &call.call_and_wait().await.map_err(Error::call(method))?,
+        )
+    }
+
+    async fn query<T: CandidType + DeserializeOwned>(
+        &self,
+        method: &str,
+        arguments: impl ArgumentEncoder,
+    ) -> Result<T> {
+        let arguments = encode(method, arguments)?;
+        let call = self
+            .network
+            .agent
+            .query(&self.canister, method)
+            .with_arg(arguments);
+        decode(method, &call.call().await.map_err(Error::call(method))?)
+    }
+}
+
+pub(crate) fn encode(method: &str, arguments: impl ArgumentEncoder) -> Result<Vec<u8>> {
+    candid::encode_args(arguments).map_err(|source| Error::Candid {
+        method: method.into(),
+        source,
+    })
+}
+
+pub(crate) fn decode<T: CandidType + DeserializeOwned>(method: &str, reply: &[u8]) -> Result<T> {
+    candid::decode_one(reply).map_err(|source| Error::Candid {
+        method: method.into(),
+        source,
+    })
+}

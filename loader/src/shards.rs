@@ -1,0 +1,179 @@
+//! A model file as shards: read in pieces, never whole in memory.
+
+use crate::types::Manifest;
+use crate::{Error, Result};
+use serde_bytes::ByteBuf;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a chunk unless told otherwise: an ingress message has 2 MiB, its envelope included.
+pub const DEFAULT_CHUNK_SIZE: u32 = 1_900_000;
+
+/// A model file and what an upload announces of it.
+#[derive(Clone, Debug)]
+pub struct ShardedFile {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl ShardedFile {
+    /// Reads the file once and hashes it. `progress` gets the bytes read so far and in all.
+    pub fn open(path: &Path, chunk_size: u32, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::file(path))?;
+        let size = file.metadata().map_err(Error::file(path))?.len();
+        let bad = |reason: String| Error::BadFile {
+            path: path.into(),
+            reason,
+        };
+        let name = path
+            .file_name()
+            .ok_or_else(|| bad("not a file".into()))?
+            .to_string_lossy()
+            .into_owned();
+        if chunk_size == 0 || chunk_size > weights::manifest::MAX_CHUNK_BYTES {
+            let most = weights::manifest::MAX_CHUNK_BYTES;
+            return Err(bad(format!(
+                "chunks must have 1 to {most} bytes, not {chunk_size}"
+            )));
+        }
+        let mut sha256 = Sha256::new();
+        let mut checksums = Vec::new();
+        let mut buffer = vec![0; chunk_size as usize];
+        let mut done = 0;
+        while done < size {
+            let length = (size - done).min(u64::from(chunk_size)) as usize;
+            let chunk = &mut buffer[..length];
+            file.read_exact(chunk).map_err(Error::file(path))?;
+            sha256.update(&*chunk);
+            checksums.push(weights::manifest::checksum(chunk));
+            done += length as u64;
+            progress(done, size);
+        }
+        let announced = weights::Manifest {
+            name,
+            size,
+            chunk_size,
+            sha256: sha256.finalize().into(),
+            checksums,
+        };
+        announced
+            .validate()
+            .map_err(|error| bad(error.to_string()))?;
+        let manifest = Manifest {
+            name: announced.name,
+            size: announced.size,
+            chunk_size: announced.chunk_size,
+            sha256: ByteBuf::from(announced.sha256),
+            checksums: announced.checksums,
+        };
+        Ok(Self {
+            path: path.into(),
+            manifest,
+        })
+    }
+
+    /// What the upload announces.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Bytes of chunk `index`; 0 past the end.
+    pub fn chunk_len(&self, index: u32) -> u64 {
+        let start = u64::from(index) * u64::from(self.manifest.chunk_size);
+        self.manifest
+            .size
+            .saturating_sub(start)
+            .min(u64::from(self.manifest.chunk_size))
+    }
+
+    /// Reads chunk `index`. Fails where the file is no longer what it was when it was hashed.
+    pub fn chunk(&self, index: u32) -> Result<Vec<u8>> {
+        let mut file = File::open(&self.path).map_err(Error::file(&self.path))?;
+        let start = u64::from(index) * u64::from(self.manifest.chunk_size);
+        file.seek(SeekFrom::Start(start))
+            .map_err(Error::file(&self.path))?;
+        let mut data = vec![0; self.chunk_len(index) as usize];
+        let read = file.read_exact(&mut data);
+        let same = read.is_ok()
+            && self.manifest.checksums.get(index as usize)
+                == Some(&weights::manifest::checksum(&data));
+        if !same {
+            let reason = "the file changed during the upload: start again".into();
+            return Err(Error::BadFile {
+                path: self.path.clone(),
+                reason,
+            });
+        }
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn chunks_make_up_the_file() {
+        let bytes: Vec<u8> = (0..1000u32).map(|i| (i * 7) as u8).collect();
+        let (_folder, path) = example(&bytes);
+        let mut last = (0, 0);
+        let file = ShardedFile::open(&path, 300, |done, total| last = (done, total)).unwrap();
+        assert_eq!(last, (1000, 1000));
+        let manifest = file.manifest();
+        assert_eq!(
+            (manifest.name.as_str(), manifest.size),
+            ("model.gguf", 1000)
+        );
+        assert_eq!(
+            manifest.sha256.as_slice(),
+            Sha256::digest(&bytes).as_slice()
+        );
+        assert_eq!(manifest.checksums.len(), 4);
+        let joined: Vec<u8> = (0..4).flat_map(|i| file.chunk(i).unwrap()).collect();
+        assert_eq!(joined, bytes);
+        assert_eq!((file.chunk_len(3), file.chunk_len(4)), (100, 0));
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed() {
+        let (_folder, path) = example(&[1; 100]);
+        let file = ShardedFile::open(&path, 50, |_, _| ()).unwrap();
+        std::fs::write(&path, [2; 100]).unwrap();
+        assert!(matches!(file.chunk(0), Err(Error::BadFile { .. })));
+        std::fs::write(&path, [1; 60]).unwrap();
+        assert!(matches!(file.chunk(1), Err(Error::BadFile { .. })));
+        assert!(matches!(file.chunk(2), Err(Error::BadFile { .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_uploaded_is_refused() {
+        let (folder, path) = example(&[]);
+        assert!(matches!(
+            ShardedFile::open(&path, 50, |_, _| ()),
+            Err(Error::BadFile { .. })
+        ));
+        let (_folder, full) = example(&[1; 100]);
+        assert!(matches!(
+            ShardedFile::open(&full, 0, |_, _| ()),
+            Err(Error::BadFile { .. })
+        ));
+        assert!(matches!(
+            ShardedFile::open(&full, 3_000_000, |_, _| ()),
+            Err(Error::BadFile { .. })
+        ));
+        let missing = folder.path().join("missing");
+        assert!(matches!(
+            ShardedFile::open(&missing, 50, |_, _| ()),
+            Err(Error::File { .. })
+        ));
+    }
+}

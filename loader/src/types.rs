@@ -1,0 +1,327 @@
+//! The canister's Candid types, as `canister/llm.did` has them. A test compares the two.
+
+use candid::{CandidType, Nat};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::fmt;
+
+/// Why the canister refused or failed.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Unauthorized(String),
+    InvalidArgument(String),
+    NotFound(String),
+    WrongPhase {
+        phase: String,
+        hint: String,
+    },
+    WrongChunk {
+        index: u32,
+        reason: String,
+    },
+    MissingChunks {
+        first: Vec<u32>,
+        count: u32,
+    },
+    HashMismatch {
+        expected: ByteBuf,
+        actual: ByteBuf,
+    },
+    InvalidModel(String),
+    UnsupportedModel(String),
+    PromptTooLong {
+        prompt_tokens: u32,
+        max_prompt_tokens: u32,
+    },
+    BudgetTooSmall {
+        round_instructions: u64,
+        needed: u64,
+    },
+    Busy(String),
+    OutOfMemory(String),
+    RoundFailed(String),
+    Cancelled,
+    Stopping {
+        id: u64,
+    },
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Unauthorized(why) => write!(f, "not allowed: {why}"),
+            Self::InvalidArgument(why) => write!(f, "invalid argument: {why}"),
+            Self::NotFound(what) => write!(f, "not found: {what}"),
+            Self::WrongPhase { phase, hint } => write!(f, "the model is {phase}: {hint}"),
+            Self::WrongChunk { index, reason } => write!(f, "chunk {index} was refused: {reason}"),
+            Self::MissingChunks { first, count } => {
+                write!(f, "{count} chunks are missing")?;
+                first
+                    .first()
+                    .map_or(Ok(()), |index| write!(f, ", the first is {index}"))
+            }
+            Self::HashMismatch { expected, actual } => {
+                let (expected, actual) = (hex::encode(expected), hex::encode(actual));
+                write!(
+                    f,
+                    "the stored file has sha256 {actual}, announced was {expected}"
+                )
+            }
+            Self::InvalidModel(why) => write!(f, "not a well-formed GGUF file: {why}"),
+            Self::UnsupportedModel(why) => write!(f, "this model cannot be run: {why}"),
+            Self::PromptTooLong {
+                prompt_tokens,
+                max_prompt_tokens,
+            } => {
+                write!(
+                    f,
+                    "the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit"
+                )
+            }
+            Self::BudgetTooSmall {
+                round_instructions,
+                needed,
+            } => write!(
+                f,
+                "a round has {round_instructions} instructions, one piece of work needs {needed}"
+            ),
+            Self::Busy(why) => write!(f, "busy: {why}"),
+            Self::OutOfMemory(why) => write!(f, "out of memory: {why}"),
+            Self::RoundFailed(why) => write!(f, "a round failed again and again: {why}"),
+            Self::Cancelled => write!(f, "cancelled"),
+            Self::Stopping { id } => {
+                write!(f, "the canister is stopping; generation {id} goes on later")
+            }
+        }
+    }
+}
+
+/// `variant { Ok : T; Err : Error }`.
+pub type Outcome<T> = std::result::Result<T, Error>;
+
+/// `variant { Ok; Err : Error }`. A Rust `Result<(), _>` would be `Ok : null`, the same in Candid.
+pub type Done = Outcome<()>;
+
+/// What an upload announces.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub name: String,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes of each chunk but the last.
+    pub chunk_size: u32,
+    /// SHA-256 of the whole file.
+    pub sha256: ByteBuf,
+    /// XXH64 (seed 0) of each chunk, in order.
+    pub checksums: Vec<u64>,
+}
+
+/// Chunk indices from `start` up to, not including, `end`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub start: u32,
+    pub end: u32,
+}
+
+/// One chunk on its way.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub index: u32,
+    pub data: ByteBuf,
+}
+
+/// What the canister's model is doing.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Empty,
+    Uploading,
+    Verifying,
+    Preparing,
+    Restoring,
+    Ready,
+    Failed,
+}
+
+/// What is known of the uploaded file.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    pub name: String,
+    pub size: u64,
+    pub chunk_size: u32,
+    pub sha256: ByteBuf,
+}
+
+/// What is known of a model that is ready.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    pub architecture: String,
+    pub parameters: u64,
+    pub layers: u32,
+    pub context_length: u32,
+    pub vocabulary: u32,
+    pub packed_bytes: u64,
+    /// Instructions.
+    pub verify_instructions: u64,
+    /// Instructions.
+    pub prepare_instructions: u64,
+    /// Instructions.
+    pub restore_instructions: u64,
+}
+
+/// Phase and progress of the model.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ModelStatus {
+    pub phase: Phase,
+    /// Bytes done in this phase.
+    pub done: u64,
+    /// Bytes to do in this phase.
+    pub total: u64,
+    pub error: Option<Error>,
+    pub manifest: Option<FileInfo>,
+    pub info: Option<ModelInfo>,
+}
+
+/// The canister's settings.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Instructions of one round.
+    pub round_instructions: u64,
+    /// Tokens.
+    pub max_context_tokens: u32,
+    pub max_generations: u32,
+}
+
+/// Settings to change; `None` leaves one as it is.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigPatch {
+    pub round_instructions: Option<u64>,
+    pub max_context_tokens: Option<u32>,
+    pub max_generations: Option<u32>,
+}
+
+/// The canister at a glance.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub version: String,
+    pub model: ModelStatus,
+    pub config: Config,
+    pub generations_running: u32,
+    pub rounds: u64,
+    /// Instructions.
+    pub max_message_instructions: u64,
+    pub heap_bytes: u64,
+    pub stable_bytes: u64,
+    pub cycles: Nat,
+}
+
+/// One turn of a conversation; `role` is system, user or assistant.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub role: String,
+    pub content: String,
+}
+
+/// What to generate from.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Text as it is.
+    Prompt(String),
+    /// A conversation, rendered by the model's own template.
+    Chat(Vec<Message>),
+}
+
+/// How to generate; `None` is the canister's default.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    pub max_tokens: Option<u32>,
+    pub temperature: Option<f32>,
+    pub top_k: Option<u32>,
+    pub top_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub stop: Option<Vec<String>>,
+    pub seed: Option<u64>,
+}
+
+/// Argument of `generate`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct GenerateRequest {
+    pub input: Input,
+    pub options: Option<Options>,
+}
+
+/// A generation that was started.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub id: u64,
+    pub prompt_tokens: u32,
+    pub seed: u64,
+}
+
+/// Why a generation ended well.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    EndOfText,
+    MaxTokens,
+    Stop,
+    ContextFull,
+}
+
+/// How far a generation is.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum GenerationState {
+    Waiting,
+    Prefilling,
+    Generating,
+    Finished(Finish),
+    Failed(Error),
+}
+
+impl GenerationState {
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Failed(_))
+    }
+}
+
+/// Argument of `generation`: what is wanted is new from these positions on.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationRequest {
+    pub id: u64,
+    pub from_byte: u32,
+    pub from_token: u32,
+}
+
+/// What a generation has produced so far.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    pub id: u64,
+    pub state: GenerationState,
+    pub text: String,
+    pub token_ids: Vec<u32>,
+    pub next_byte: u32,
+    pub next_token: u32,
+    pub prompt_tokens: u32,
+    pub prompt_tokens_done: u32,
+    pub generated_tokens: u32,
+    pub seed: u64,
+    pub rounds: u32,
+    /// Instructions.
+    pub prompt_instructions: u64,
+    /// Instructions.
+    pub generate_instructions: u64,
+    /// Instructions.
+    pub max_message_instructions: u64,
+}
+
+/// Reply of the one-call `prompt`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    pub id: u64,
+    pub prompt_tokens: u32,
+    pub generated_tokens: u32,
+    pub instructions: u64,
+    pub seed: u64,
+}

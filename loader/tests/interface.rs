@@ -1,0 +1,70 @@
+//! The client's types against the checked-in interface.
+
+use candid::CandidType;
+use candid::types::internal::TypeContainer;
+use candid::types::{FuncMode, Function, Type, TypeInner};
+use candid_parser::utils::{CandidSource, service_equal};
+use loader::types::*;
+use std::path::Path;
+
+/// Methods as this crate's types describe them.
+struct Methods {
+    types: TypeContainer,
+    methods: Vec<(String, Type)>,
+}
+
+impl Methods {
+    fn add<R: CandidType>(&mut self, name: &str, args: Vec<Type>, modes: Vec<FuncMode>) {
+        let rets = vec![self.types.add::<R>()];
+        let function = TypeInner::Func(Function { modes, args, rets });
+        self.methods.push((name.to_string(), function.into()));
+    }
+
+    fn update<A: CandidType, R: CandidType>(&mut self, name: &str) {
+        let args = vec![self.types.add::<A>()];
+        self.add::<R>(name, args, vec![]);
+    }
+
+    fn command<R: CandidType>(&mut self, name: &str) {
+        self.add::<R>(name, vec![], vec![]);
+    }
+
+    fn look<R: CandidType>(&mut self, name: &str) {
+        self.add::<R>(name, vec![], vec![FuncMode::Query]);
+    }
+
+    /// The whole service as Candid text.
+    fn text(mut self) -> String {
+        self.methods.sort_by(|left, right| left.0.cmp(&right.0));
+        let service = TypeInner::Service(self.methods).into();
+        candid::pretty::candid::compile(&self.types.env, &Some(service))
+    }
+}
+
+fn service() -> String {
+    let mut methods = Methods {
+        types: TypeContainer::new(),
+        methods: Vec::new(),
+    };
+    methods.update::<Manifest, Done>("upload_begin");
+    methods.update::<Chunk, Done>("upload_chunk");
+    methods.look::<Vec<Range>>("upload_missing");
+    methods.command::<Done>("upload_commit");
+    methods.command::<Done>("upload_abort");
+    methods.update::<ConfigPatch, Outcome<Config>>("set_config");
+    methods.look::<Status>("status");
+    methods.update::<GenerateRequest, Outcome<Started>>("generate");
+    let request = vec![methods.types.add::<GenerationRequest>()];
+    methods.add::<Outcome<Generation>>("generation", request, vec![FuncMode::Query]);
+    methods.update::<u64, Done>("cancel");
+    methods.update::<String, Outcome<Answer>>("prompt");
+    methods.text()
+}
+
+#[test]
+fn types_are_those_of_the_interface() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../canister/llm.did");
+    let ours = service();
+    service_equal(CandidSource::File(&file), CandidSource::Text(&ours))
+        .unwrap_or_else(|error| panic!("{error}\n{ours}"));
+}
