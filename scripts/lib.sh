@@ -66,3 +66,32 @@ find_wasm_toolchain() {
   done
   return 1
 }
+
+# Starts a local replica on the given port (0: any) and sets replica_pid and replica_url.
+# Its log is $2. Build it first: cargo build --release -p replica
+start_replica() {
+  local log=$2 ready=$2.ready waited=0 detach=()
+  # A process group of its own: Ctrl-C in the terminal is for the program in front.
+  have setsid && detach=(setsid)
+  mkdir -p "$(dirname "$log")"
+  : >"$ready"
+  ${detach[@]+"${detach[@]}"} "$root/target/release/replica" --port "$1" --json >"$ready" 2>"$log" </dev/null &
+  replica_pid=$!
+  while replica_url=$(json_field url <"$ready") && [ -z "$replica_url" ]; do
+    kill -0 "$replica_pid" 2>/dev/null || die "the replica did not start: $(tail -n 3 "$log")"
+    waited=$((waited + 1))
+    [ "$waited" -lt 300 ] || die "the replica is not ready after 30 seconds: see $log"
+    sleep 0.1
+  done
+}
+
+# Ends the replica that start_replica started.
+stop_replica() {
+  [ -n "${replica_pid:-}" ] || return 0
+  kill "$replica_pid" 2>/dev/null || true
+  wait "$replica_pid" 2>/dev/null || true
+  replica_pid=
+}
+
+# Prints a text field of the JSON object on standard input.
+json_field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
