@@ -1,7 +1,18 @@
 //! The HTTP front of the replica: the IC's HTTP interface, certification and the gateway.
+//!
+//! One thread owns the state machine ([`machine`]); what was certified after the last round can
+//! be read without it. [`server`] reads requests, [`validate`] checks them, [`endpoints`] answers.
 
 pub mod certified;
+pub mod endpoints;
 pub mod keys;
+pub mod machine;
+pub mod paths;
+pub mod requests;
+pub mod response;
+pub mod server;
 pub mod signature;
 pub mod tree;
 pub mod validate;
+
+pub use server::{Server, ServerConfig, ServerError};
