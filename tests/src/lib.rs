@@ -1,1 +1,116 @@
+//! Helpers of the end-to-end tests: the compiled canister on a local replica in this process, spoken
+//! to over HTTP as users do.
+//!
+//! A test that only asks uses [`shared`]: one canister with the model in it for the whole test
+//! program. A test that changes a canister starts a [`Testbed`] and installs its own.
 
+mod files;
+
+pub use files::{folder, model, tagged, wasm};
+
+use anyhow::{Context, Result};
+use candid::Principal;
+use ic_agent::Identity;
+use ic_agent::identity::{AnonymousIdentity, BasicIdentity};
+use loader::management::{self, Mode};
+use loader::upload::{UploadOptions, upload};
+use loader::{Client, Network};
+use replica::http::{Server, ServerConfig};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// Cycles of a new canister.
+const CYCLES: u128 = 1_000_000_000_000_000;
+
+/// A replica of its own, stopped when dropped.
+pub struct Testbed {
+    pub server: Server,
+}
+
+impl Testbed {
+    /// A replica in memory on a free port.
+    pub fn start() -> Result<Self> {
+        Self::start_with(ServerConfig::default())
+    }
+
+    /// A replica set up as told.
+    pub fn start_with(config: ServerConfig) -> Result<Self> {
+        Ok(Self {
+            server: Server::start(config)?,
+        })
+    }
+
+    /// A connection that signs as the controller of every canister made here.
+    pub async fn network(&self) -> Result<Network> {
+        self.network_as(controller()).await
+    }
+
+    /// A connection that signs with the given key.
+    pub async fn network_as(&self, identity: Arc<dyn Identity>) -> Result<Network> {
+        Ok(Network::connect(&self.server.url(), identity).await?)
+    }
+
+    /// A client of an existing canister that signs with the given key.
+    pub async fn client_as(
+        &self,
+        canister: Principal,
+        identity: Arc<dyn Identity>,
+    ) -> Result<Client> {
+        Ok(Client::new(self.network_as(identity).await?, canister))
+    }
+
+    /// A new canister with the code in it, and no model.
+    pub async fn install(&self) -> Result<Client> {
+        let network = self.network().await?;
+        let canister = management::create_canister(&network, CYCLES).await?;
+        management::install(&network, canister, &wasm()?, Mode::Install).await?;
+        Ok(Client::new(network, canister))
+    }
+
+    /// A new canister with the default model ready.
+    pub async fn install_with_model(&self) -> Result<Client> {
+        let client = self.install().await?;
+        upload_file(&client, &model()?).await?;
+        Ok(client)
+    }
+}
+
+/// Uploads a file and waits until its model is ready.
+pub async fn upload_file(client: &Client, file: &Path) -> Result<()> {
+    let options = UploadOptions::default();
+    upload(client, file, &options, |_| ())
+        .await
+        .with_context(|| format!("upload {}", file.display()))?;
+    Ok(())
+}
+
+/// A client of the one canister of this test program that has the default model ready: it is
+/// installed for the first test that asks. Others use it at the same time.
+pub async fn shared() -> Result<Client> {
+    static SHARED: OnceCell<(Testbed, Principal)> = OnceCell::const_new();
+    let (testbed, canister) = SHARED
+        .get_or_try_init(|| async {
+            let testbed = Testbed::start()?;
+            let canister = testbed.install_with_model().await?.canister();
+            anyhow::Ok((testbed, canister))
+        })
+        .await?;
+    // A connection belongs to the runtime of its test, so each test has its own.
+    testbed.client_as(*canister, controller()).await
+}
+
+/// The controller's key.
+pub fn controller() -> Arc<dyn Identity> {
+    Arc::new(BasicIdentity::from_raw_key(&[1; 32]))
+}
+
+/// Somebody else's key.
+pub fn stranger() -> Arc<dyn Identity> {
+    Arc::new(BasicIdentity::from_raw_key(&[2; 32]))
+}
+
+/// Nobody's key.
+pub fn anonymous() -> Arc<dyn Identity> {
+    Arc::new(AnonymousIdentity)
+}
