@@ -69,6 +69,11 @@ impl Client {
         self.query("status", ()).await
     }
 
+    /// The canister at a glance, as the whole subnet certifies it: slower, and not one node's word.
+    pub async fn status_certified(&self) -> Result<Status> {
+        self.update("status", ()).await
+    }
+
     /// Starts a generation.
     pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
         let request = GenerateRequest { input, options };

@@ -55,6 +55,8 @@ pub enum Command {
     },
     /// Drop the upload or the model and free its space.
     Abort,
+    /// Check, against the subnet's certificates, that the canister runs this code and this model.
+    Verify(Verify),
     /// Print the principal that signs the calls.
     Principal,
 }
@@ -166,6 +168,16 @@ impl Sampling {
             seed: self.seed,
         }
     }
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// The code as built here: target/canister/llm.wasm, or the file that was installed.
+    #[arg(long, value_name = "FILE", required_unless_present = "model")]
+    pub wasm: Option<PathBuf>,
+    /// The model file.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,16 +1,19 @@
 //! What each command does.
 
-use crate::arguments::{Arguments, Command, Config, Global, Install, Prompt, Upload};
+use crate::arguments::{Arguments, Command, Config, Global, Install, Prompt, Upload, Verify};
 use crate::chat;
 use crate::display::{self, UploadBars};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
-use loader::types::{ConfigPatch, Input, Message};
+use loader::types::{ConfigPatch, Input, Message, Phase};
 use loader::upload::{UploadOptions, upload};
 use loader::{Client, Network, identity, management, network};
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the command.
@@ -39,6 +42,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Command::Prompt(arguments) => prompt(&client, global.json, arguments).await,
         Command::Chat(arguments) => chat::converse(&client, global.json, &arguments.sampling).await,
         Command::Config(arguments) => configure(&client, global.json, arguments).await,
+        Command::Verify(arguments) => verify(&client, global.json, arguments).await,
         Command::Cancel { id } => {
             client.cancel(id).await?;
             display::result(global.json, &json!({ "cancelled": id }), || {
@@ -156,4 +160,59 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
     display::result(json, &serde_json::to_value(config)?, || {
         display::config_text(&config)
     })
+}
+
+async fn verify(client: &Client, json: bool, arguments: Verify) -> Result<()> {
+    let mut report = serde_json::Map::new();
+    let mut lines = Vec::new();
+    let mut same = true;
+    let mut compare = |what: &str, file: &Path, there: Option<String>| -> Result<()> {
+        let here = sha256(file)?;
+        let there = there.unwrap_or_else(|| "nothing".into());
+        let verdict = if here == there {
+            "the same"
+        } else {
+            "DIFFERENT"
+        };
+        lines.push(format!("{what}: {verdict} (here {here}, there {there})"));
+        report.insert(
+            what.into(),
+            json!({ "same": here == there, "here": here, "there": there }),
+        );
+        same &= here == there;
+        Ok(())
+    };
+    if let Some(file) = &arguments.wasm {
+        let hash = management::module_hash(client.network(), client.canister()).await?;
+        compare("code", file, hash.map(hex::encode))?;
+    }
+    if let Some(file) = &arguments.model {
+        let model = client.status_certified().await?.model;
+        // Before the canister has verified the file itself, the hash is only what was announced.
+        let verified = matches!(
+            model.phase,
+            Phase::Preparing | Phase::Restoring | Phase::Ready
+        );
+        let stored = model.manifest.filter(|_| verified);
+        compare(
+            "model",
+            file,
+            stored.map(|stored| hex::encode(stored.sha256)),
+        )?;
+    }
+    display::result(json, &report.into(), || lines.join("\n"))?;
+    if !same {
+        bail!("the canister is not what it should be");
+    }
+    Ok(())
+}
+
+/// SHA-256 of a file, hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let file = File::open(path).and_then(|mut file| {
+        let mut hash = Sha256::new();
+        std::io::copy(&mut file, &mut hash)?;
+        Ok(hex::encode(hash.finalize()))
+    });
+    file.with_context(|| format!("cannot read {}", path.display()))
 }
