@@ -1,0 +1,251 @@
+//! A model's configuration, from its GGUF metadata.
+
+use crate::{Error, unsupported};
+use weights::GgufFile;
+
+/// Model families this engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    Llama,
+    Gemma3,
+}
+
+impl Architecture {
+    /// The name GGUF uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Gemma3 => "gemma3",
+        }
+    }
+}
+
+/// Which dimensions of a head RoPE rotates together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// (0, 1), (2, 3), …
+    Interleaved,
+    /// (0, n/2), (1, n/2 + 1), …
+    Halves,
+}
+
+/// The gate of the feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// SwiGLU.
+    Silu,
+    /// GeGLU with the tanh approximation.
+    GeluTanh,
+}
+
+/// Attention that looks back only so far in some layers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlidingWindow {
+    /// Positions a local layer sees, its own included.
+    pub size: usize,
+    /// Every `period`-th layer is global.
+    pub period: usize,
+    /// RoPE base of the local layers.
+    pub rope_base: f64,
+}
+
+/// Everything the forward pass needs to know of a model's shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub architecture: Architecture,
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub dim: usize,
+    /// Width of the feed-forward network.
+    pub ffn_dim: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub vocabulary: usize,
+    /// Longest context the model was trained for (tokens).
+    pub context_length: usize,
+    pub rope_pairs: RopePairs,
+    pub rope_base: f64,
+    pub norm_eps: f32,
+    pub activation: Activation,
+    /// Factor on the embedding.
+    pub embedding_scale: f32,
+    pub sliding_window: Option<SlidingWindow>,
+    /// RMSNorm on each head of queries and keys.
+    pub head_norms: bool,
+    /// RMSNorm on the outputs of attention and feed-forward, before they are added.
+    pub post_norms: bool,
+}
+
+/// The head sizes the attention kernels are built for.
+pub const HEAD_DIMS: [usize; 7] = [16, 32, 64, 80, 96, 128, 256];
+
+impl Config {
+    /// Reads the metadata.
+    ///
+    /// # Errors
+    /// [`weights::Error::Unsupported`] naming the key for what is missing, out of range, or of an
+    /// architecture this engine does not run.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, Error> {
+        let name = file
+            .string("general.architecture")
+            .ok_or_else(|| unsupported("general.architecture is missing"))?;
+        let architecture = match name {
+            "llama" => Architecture::Llama,
+            "gemma3" => Architecture::Gemma3,
+            other => {
+                return Err(unsupported(format!(
+                    "architecture {other} is not supported"
+                )));
+            }
+        };
+        let key = |k: &str| format!("{name}.{k}");
+        let size = |k: &str, max: u64| -> Result<usize, Error> {
+            match file.uint(&key(k)) {
+                Some(v) if (1..=max).contains(&v) => Ok(v as usize),
+                Some(v) => Err(unsupported(format!(
+                    "{} is {v}: 1 to {max} is supported",
+                    key(k)
+                ))),
+                None => Err(unsupported(format!("{} is missing", key(k)))),
+            }
+        };
+        let float = |k: &str, default: Option<f64>| -> Result<f64, Error> {
+            match file.float(&key(k)).or(default) {
+                Some(v) if v.is_finite() && v > 0.0 => Ok(v),
+                Some(v) => Err(unsupported(format!("{} is {v}", key(k)))),
+                None => Err(unsupported(format!("{} is missing", key(k)))),
+            }
+        };
+
+        let dim = size("embedding_length", 1 << 15)?;
+        let heads = size("attention.head_count", 1 << 10)?;
+        let kv_heads = match file.uint(&key("attention.head_count_kv")) {
+            Some(_) => size("attention.head_count_kv", heads as u64)?,
+            None => heads,
+        };
+        let head_dim = match file.uint(&key("attention.key_length")) {
+            Some(_) => size("attention.key_length", 1 << 12)?,
+            None => dim / heads,
+        };
+        if file
+            .uint(&key("attention.value_length"))
+            .is_some_and(|v| v != head_dim as u64)
+        {
+            return Err(unsupported(format!(
+                "{} differs from the key's",
+                key("attention.value_length")
+            )));
+        }
+        if !HEAD_DIMS.contains(&head_dim) {
+            return Err(unsupported(format!(
+                "head size {head_dim} is not supported"
+            )));
+        }
+        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(4) {
+            return Err(unsupported(format!(
+                "{heads} heads, {kv_heads} KV heads, width {dim}"
+            )));
+        }
+        if file.uint(&key("expert_count")).is_some_and(|n| n > 0) {
+            return Err(unsupported(format!(
+                "{}: mixtures of experts",
+                key("expert_count")
+            )));
+        }
+        let rope_dim = file
+            .uint(&key("rope.dimension_count"))
+            .unwrap_or(head_dim as u64);
+        if rope_dim != head_dim as u64 {
+            return Err(unsupported(format!(
+                "{} is {rope_dim}",
+                key("rope.dimension_count")
+            )));
+        }
+        for scaling in [
+            "rope.scaling.type",
+            "rope.scale_linear",
+            "rope.scaling.factor",
+        ] {
+            let kind = file.string(&key(scaling));
+            let factor = file.float(&key(scaling));
+            if kind.is_some_and(|k| k != "none") || factor.is_some_and(|f| f != 1.0) {
+                return Err(unsupported(format!("{} is not supported", key(scaling))));
+            }
+        }
+
+        let vocabulary = file.tensor("token_embd.weight")?.rows;
+        if vocabulary == 0 || vocabulary > 1 << 21 {
+            return Err(unsupported(format!("vocabulary of {vocabulary}")));
+        }
+        let gemma = architecture == Architecture::Gemma3;
+        let sliding_window = match (gemma, file.uint(&key("attention.sliding_window"))) {
+            (true, Some(_)) => Some(SlidingWindow {
+                size: size("attention.sliding_window", 1 << 20)?,
+                period: 6,
+                rope_base: 10_000.0,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            architecture,
+            layers: size("block_count", 512)?,
+            dim,
+            ffn_dim: size("feed_forward_length", 1 << 16)?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocabulary: vocabulary as usize,
+            context_length: size("context_length", 1 << 20)?,
+            rope_pairs: if gemma {
+                RopePairs::Halves
+            } else {
+                RopePairs::Interleaved
+            },
+            rope_base: float("rope.freq_base", Some(10_000.0))?,
+            norm_eps: float("attention.layer_norm_rms_epsilon", None)? as f32,
+            activation: if gemma {
+                Activation::GeluTanh
+            } else {
+                Activation::Silu
+            },
+            // Gemma multiplies by the square root of the width.
+            embedding_scale: if gemma { (dim as f32).sqrt() } else { 1.0 },
+            sliding_window,
+            head_norms: gemma,
+            post_norms: gemma,
+        })
+    }
+
+    /// Width of all query heads.
+    pub fn q_dim(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key heads (and of all value heads).
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// The window of `layer`, if it looks back only so far.
+    pub fn window(&self, layer: usize) -> Option<SlidingWindow> {
+        self.sliding_window
+            .filter(|w| !(layer + 1).is_multiple_of(w.period))
+    }
+
+    /// Weight multiply-accumulates of one layer for one token, without attention.
+    pub fn layer_macs(&self) -> u64 {
+        let (d, q, kv, f) = (
+            self.dim as u64,
+            self.q_dim() as u64,
+            self.kv_dim() as u64,
+            self.ffn_dim as u64,
+        );
+        d * (q + 2 * kv) + q * d + 3 * d * f
+    }
+
+    /// Weight multiply-accumulates of the output head.
+    pub fn head_macs(&self) -> u64 {
+        self.dim as u64 * self.vocabulary as u64
+    }
+}

@@ -1,0 +1,11 @@
+//! The inner loops. Each is written so that its Wasm costs few metered instructions: operands that
+//! do not change in a loop live in locals, offsets fold into loads, and loops are unrolled as far
+//! as a model's shapes allow.
+
+pub mod activation;
+pub mod attention;
+pub mod exp;
+pub mod linear;
+pub mod norm;
+pub mod quantize;
+pub mod rope;

@@ -1,0 +1,204 @@
+//! Where each part of a prepared model lies: one region of bytes, the same in the heap and in
+//! whatever keeps it, derived from the file's header alone.
+
+use crate::config::Config;
+use crate::{Error, unsupported};
+use weights::pack::{MAX_COLS, PackedShape};
+use weights::{GgufFile, TensorInfo};
+
+/// A packed matrix in the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matrix {
+    pub shape: PackedShape,
+    /// Byte offset in the region.
+    pub offset: usize,
+}
+
+/// `f32` values in the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vector {
+    pub len: usize,
+    /// Byte offset in the region.
+    pub offset: usize,
+}
+
+/// One layer's parts.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    pub attention_norm: Vector,
+    /// Queries, keys and values, stacked.
+    pub qkv: Matrix,
+    pub q_norm: Option<Vector>,
+    pub k_norm: Option<Vector>,
+    pub output: Matrix,
+    pub post_attention_norm: Option<Vector>,
+    pub ffn_norm: Vector,
+    /// Gate and up, stacked.
+    pub gate_up: Matrix,
+    pub down: Matrix,
+    pub post_ffn_norm: Option<Vector>,
+}
+
+/// What fills a part of the region.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Rows of these tensors, one tensor after the other.
+    Matrix(Matrix, Vec<(String, TensorInfo)>),
+    Vector(Vector, String, TensorInfo),
+}
+
+/// The whole region.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Token embedding; also the output head if that is tied.
+    pub embedding: Matrix,
+    pub head: Matrix,
+    pub output_norm: Vector,
+    pub layers: Vec<Layer>,
+    /// Every part in the order of its offset.
+    pub contents: Vec<Content>,
+    /// Bytes of the region.
+    pub bytes: u64,
+    /// Weights in the file's tensors that are used.
+    pub parameters: u64,
+}
+
+/// Hands out offsets and keeps the list of contents.
+struct Builder<'a> {
+    file: &'a GgufFile,
+    contents: Vec<Content>,
+    end: u64,
+    parameters: u64,
+}
+
+impl Builder<'_> {
+    fn place(&mut self, bytes: usize) -> Result<usize, Error> {
+        let offset = self.end.next_multiple_of(64);
+        self.end = offset + bytes as u64;
+        // One region must fit a 32-bit address space.
+        if self.end > 3 << 30 {
+            return Err(unsupported(format!(
+                "the model needs more than {} bytes packed",
+                3u64 << 30
+            )));
+        }
+        Ok(offset as usize)
+    }
+
+    fn tensor(&mut self, name: &str, rows: usize, cols: usize) -> Result<TensorInfo, Error> {
+        let t = self.file.tensor(name)?.clone();
+        if t.rows != rows as u64 || t.cols != cols as u64 {
+            return Err(unsupported(format!(
+                "tensor {name} has {} rows of {}, expected {rows} of {cols}",
+                t.rows, t.cols
+            )));
+        }
+        self.parameters += t.rows * t.cols;
+        Ok(t)
+    }
+
+    fn matrix(&mut self, parts: &[(String, usize)], cols: usize) -> Result<Matrix, Error> {
+        let rows = parts.iter().map(|p| p.1).sum();
+        if cols > MAX_COLS {
+            return Err(unsupported(format!(
+                "tensor {} has rows of {cols}",
+                parts[0].0
+            )));
+        }
+        let mut tensors = Vec::new();
+        for (name, rows) in parts {
+            tensors.push((name.clone(), self.tensor(name, *rows, cols)?));
+        }
+        let shape = PackedShape { rows, cols };
+        let matrix = Matrix {
+            shape,
+            offset: self.place(shape.bytes())?,
+        };
+        self.contents.push(Content::Matrix(matrix, tensors));
+        Ok(matrix)
+    }
+
+    fn vector(&mut self, name: String, len: usize) -> Result<Vector, Error> {
+        let t = self.tensor(&name, 1, len)?;
+        let vector = Vector {
+            len,
+            offset: self.place(len * 4)?,
+        };
+        self.contents.push(Content::Vector(vector, name, t));
+        Ok(vector)
+    }
+
+    fn vector_if(
+        &mut self,
+        there: bool,
+        name: String,
+        len: usize,
+    ) -> Result<Option<Vector>, Error> {
+        if there {
+            self.vector(name, len).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl Layout {
+    /// Plans the region; checks every tensor's shape.
+    pub fn new(file: &GgufFile, c: &Config) -> Result<Self, Error> {
+        let mut b = Builder {
+            file,
+            contents: Vec::new(),
+            end: 0,
+            parameters: 0,
+        };
+        let embedding = b.matrix(&[("token_embd.weight".into(), c.vocabulary)], c.dim)?;
+        let mut layers = Vec::with_capacity(c.layers);
+        for l in 0..c.layers {
+            let n = |part: &str| format!("blk.{l}.{part}.weight");
+            layers.push(Layer {
+                attention_norm: b.vector(n("attn_norm"), c.dim)?,
+                qkv: b.matrix(
+                    &[
+                        (n("attn_q"), c.q_dim()),
+                        (n("attn_k"), c.kv_dim()),
+                        (n("attn_v"), c.kv_dim()),
+                    ],
+                    c.dim,
+                )?,
+                q_norm: b.vector_if(c.head_norms, n("attn_q_norm"), c.head_dim)?,
+                k_norm: b.vector_if(c.head_norms, n("attn_k_norm"), c.head_dim)?,
+                output: b.matrix(&[(n("attn_output"), c.dim)], c.q_dim())?,
+                post_attention_norm: b.vector_if(c.post_norms, n("post_attention_norm"), c.dim)?,
+                ffn_norm: b.vector(n("ffn_norm"), c.dim)?,
+                gate_up: b.matrix(
+                    &[(n("ffn_gate"), c.ffn_dim), (n("ffn_up"), c.ffn_dim)],
+                    c.dim,
+                )?,
+                down: b.matrix(&[(n("ffn_down"), c.dim)], c.ffn_dim)?,
+                post_ffn_norm: b.vector_if(c.post_norms, n("post_ffw_norm"), c.dim)?,
+            });
+            for bias in ["attn_q", "attn_k", "attn_v"] {
+                if file.tensors.contains_key(&format!("blk.{l}.{bias}.bias")) {
+                    return Err(unsupported(format!(
+                        "tensor blk.{l}.{bias}.bias: attention biases"
+                    )));
+                }
+            }
+        }
+        let output_norm = b.vector("output_norm.weight".into(), c.dim)?;
+        let head = if file.tensors.contains_key("output.weight") {
+            b.matrix(&[("output.weight".into(), c.vocabulary)], c.dim)?
+        } else {
+            embedding
+        };
+        Ok(Self {
+            embedding,
+            head,
+            output_norm,
+            layers,
+            contents: b.contents,
+            bytes: b.end.next_multiple_of(64),
+            parameters: b.parameters,
+        })
+    }
+}

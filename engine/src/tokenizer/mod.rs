@@ -1,0 +1,221 @@
+//! Text to tokens and back, from a GGUF file's metadata.
+//!
+//! Byte-level BPE (`tokenizer.ggml.model` = "gpt2") runs on the tokenizers crate; SentencePiece
+//! ("llama") on [`sentencepiece`]. Special tokens are cut out before either sees the text.
+
+mod bytelevel;
+mod sentencepiece;
+mod vocabulary;
+
+pub use vocabulary::Vocabulary;
+
+use crate::{Error, unsupported};
+use std::ops::Range;
+use weights::{ByteSource, GgufFile};
+
+enum Kind {
+    ByteLevel(Box<tokenizers::Tokenizer>),
+    SentencePiece(sentencepiece::SentencePiece),
+}
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    kind: Kind,
+    vocabulary: Vocabulary,
+    /// Text of each special token, longest first among those that begin alike.
+    specials: Vec<(String, u32)>,
+    bos: Option<u32>,
+    add_bos: bool,
+    ends: Vec<u32>,
+}
+
+/// Longest prompt taken at all (bytes).
+pub const MAX_PROMPT_BYTES: usize = 1 << 20;
+
+impl Tokenizer {
+    /// Reads the vocabulary from `source`.
+    ///
+    /// # Errors
+    /// A tokenizer this engine does not run, or metadata that does not fit itself.
+    pub fn from_gguf<S: ByteSource + ?Sized>(source: &S, file: &GgufFile) -> Result<Self, Error> {
+        let vocabulary = Vocabulary::read(source, file)?;
+        let kind = match file.string("tokenizer.ggml.model") {
+            Some("gpt2") => {
+                let pre = file.string("tokenizer.ggml.pre").unwrap_or("default");
+                Kind::ByteLevel(Box::new(bytelevel::build(source, file, &vocabulary, pre)?))
+            }
+            Some("llama") => {
+                let prefix = file.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+                Kind::SentencePiece(sentencepiece::SentencePiece::build(
+                    source,
+                    file,
+                    &vocabulary,
+                    prefix,
+                )?)
+            }
+            Some(other) => return Err(unsupported(format!("tokenizer.ggml.model {other}"))),
+            None => return Err(unsupported("tokenizer.ggml.model is missing")),
+        };
+        let id = |key: &str| {
+            file.uint(&format!("tokenizer.ggml.{key}"))
+                .and_then(|v| u32::try_from(v).ok())
+                .filter(|v| (*v as usize) < vocabulary.len())
+        };
+        let mut specials: Vec<(String, u32)> = (0..vocabulary.len() as u32)
+            .filter(|t| vocabulary.is_special(*t))
+            .filter_map(|t| Some((std::str::from_utf8(vocabulary.raw(t)).ok()?.to_owned(), t)))
+            .filter(|(s, _)| !s.is_empty())
+            .collect();
+        specials.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(&b.0)));
+        // Tokens that end an answer: those the file names, and the usual names of end-of-turn.
+        let mut ends: Vec<u32> = ["eos_token_id", "eot_token_id", "eom_token_id"]
+            .into_iter()
+            .filter_map(id)
+            .collect();
+        let names = [
+            "<|im_end|>",
+            "<|endoftext|>",
+            "<end_of_turn>",
+            "<|eot_id|>",
+            "<|end|>",
+            "</s>",
+        ];
+        ends.extend(
+            specials
+                .iter()
+                .filter(|s| names.contains(&s.0.as_str()))
+                .map(|s| s.1),
+        );
+        ends.sort_unstable();
+        ends.dedup();
+        let bos = id("bos_token_id");
+        let add_bos = file
+            .bool("tokenizer.ggml.add_bos_token")
+            .unwrap_or(matches!(kind, Kind::SentencePiece(_)));
+        Ok(Self {
+            kind,
+            vocabulary,
+            specials,
+            bos,
+            add_bos,
+            ends,
+        })
+    }
+
+    /// Number of words.
+    pub fn len(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Whether there are no words.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this token ends an answer.
+    pub fn is_end(&self, token: u32) -> bool {
+        self.ends.contains(&token)
+    }
+
+    /// The text of the token a text begins with, for templates ("" if there is none).
+    pub fn bos_text(&self) -> &str {
+        self.bos
+            .and_then(|t| std::str::from_utf8(self.vocabulary.raw(t)).ok())
+            .unwrap_or("")
+    }
+
+    /// The text of the token that ends a text, for templates.
+    pub fn eos_text(&self) -> &str {
+        let first = self.ends.first();
+        first
+            .and_then(|t| std::str::from_utf8(self.vocabulary.raw(*t)).ok())
+            .unwrap_or("")
+    }
+
+    /// Appends the bytes this token stands for; special tokens stand for none.
+    pub fn decode(&self, token: u32, out: &mut Vec<u8>) {
+        if self.vocabulary.is_special(token) {
+            return;
+        }
+        match &self.kind {
+            Kind::ByteLevel(_) => bytelevel::decode(self.vocabulary.raw(token), out),
+            Kind::SentencePiece(_) => sentencepiece::decode(self.vocabulary.raw(token), out),
+        }
+    }
+
+    /// Tokens of plain text: names of special tokens in it are text.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut out = self.start(text)?;
+        self.encode_piece(text, true, &mut out)?;
+        Ok(out)
+    }
+
+    /// Tokens of text in which special tokens count, except within the ranges `literal` (sorted).
+    pub fn encode_template(&self, text: &str, literal: &[Range<usize>]) -> Result<Vec<u32>, Error> {
+        let mut out = self.start(text)?;
+        let mut begin = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let hit = self
+                .special_at(text, at)
+                .filter(|(s, _)| !literal.iter().any(|r| r.start < at + s.len() && at < r.end));
+            let Some((s, token)) = hit else {
+                at += 1;
+                continue;
+            };
+            self.encode_piece(&text[begin..at], begin == 0, &mut out)?;
+            // A template that writes the first token itself does not get it twice.
+            if !(out.len() == 1
+                && Some(*token) == self.bos
+                && self.add_bos
+                && begin == 0
+                && at == 0)
+            {
+                out.push(*token);
+            }
+            at += s.len();
+            begin = at;
+        }
+        self.encode_piece(&text[begin..], begin == 0, &mut out)?;
+        Ok(out)
+    }
+
+    fn start(&self, text: &str) -> Result<Vec<u32>, Error> {
+        if text.len() > MAX_PROMPT_BYTES {
+            return Err(Error::InvalidArgument(format!(
+                "the prompt has {} bytes: at most {MAX_PROMPT_BYTES} are taken",
+                text.len()
+            )));
+        }
+        Ok(if self.add_bos {
+            self.bos.into_iter().collect()
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn special_at(&self, text: &str, at: usize) -> Option<&(String, u32)> {
+        if !text.is_char_boundary(at) || !matches!(text.as_bytes()[at], b'<' | b'[') {
+            return None;
+        }
+        self.specials
+            .iter()
+            .find(|(s, _)| text[at..].starts_with(s.as_str()))
+    }
+
+    fn encode_piece(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), Error> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        match &self.kind {
+            Kind::ByteLevel(t) => {
+                let encoding = t.encode_fast(text, false).map_err(|e| {
+                    Error::InvalidArgument(format!("the text cannot be tokenized: {e}"))
+                })?;
+                out.extend_from_slice(encoding.get_ids());
+            }
+            Kind::SentencePiece(s) => s.encode(text, first, &self.vocabulary, out),
+        }
+        Ok(())
+    }
+}
