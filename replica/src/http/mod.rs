@@ -1,10 +1,13 @@
 //! The HTTP front of the replica: the IC's HTTP interface, certification and the gateway.
 //!
 //! One thread owns the state machine ([`machine`]); what was certified after the last round can
-//! be read without it. [`server`] reads requests, [`validate`] checks them, [`endpoints`] answers.
+//! be read without it. [`server`] reads requests, [`validate`] checks them, [`endpoints`] answers;
+//! [`gateway`] serves the pages of canisters.
 
 pub mod certified;
 pub mod endpoints;
+pub mod gateway;
+mod gateway_candid;
 pub mod keys;
 pub mod machine;
 pub mod paths;

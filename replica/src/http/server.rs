@@ -1,6 +1,7 @@
 //! The server: accepts connections, reads bodies within limits, and routes to the endpoints.
 
 use super::endpoints::{CallVersion, Endpoints};
+use super::gateway::{Gateway, PageRequest, Site};
 use super::keys::Keys;
 use super::machine::{self, Handle, Machine, Stopped};
 use super::paths::Scope;
@@ -116,6 +117,7 @@ impl Server {
                 machine: machine.clone(),
                 keys: keys.clone(),
             },
+            gateway: Gateway::new(machine.clone(), keys.clone()),
             bodies: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
         };
         let listener = {
@@ -273,6 +275,7 @@ async fn end(stopped: &mut watch::Receiver<bool>) {
 #[derive(Clone)]
 struct Service {
     endpoints: Endpoints,
+    gateway: Gateway,
     bodies: Arc<Semaphore>,
 }
 
@@ -284,6 +287,7 @@ impl Service {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
+        // A browser asks whether it may send the request that follows.
         if request.method() == Method::OPTIONS {
             return text(StatusCode::NO_CONTENT, "");
         }
@@ -308,8 +312,31 @@ impl Service {
                 };
                 self.post(request, scope, endpoint).await
             }
-            _ => not_found(),
+            ["api" | "_", ..] => not_found(),
+            _ => self.page(request).await,
         }
+    }
+
+    async fn page(&self, request: Request<Incoming>) -> Answer {
+        let Some(site) = Site::of(request.uri(), request.headers()) else {
+            return text(
+                StatusCode::NOT_FOUND,
+                "A local replica of the Internet Computer. Pages of a canister are at \
+                 http://<canister id>.localhost:<port>/",
+            );
+        };
+        let (head, body) = request.into_parts();
+        let (body, _room) = match self.body(body).await {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        };
+        let request = PageRequest {
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+            body,
+        };
+        self.gateway.page(site, request).await
     }
 
     async fn post(&self, request: Request<Incoming>, scope: Scope, endpoint: Endpoint) -> Answer {
