@@ -22,16 +22,18 @@ pub fn result(json: bool, value: &Value, text: impl FnOnce() -> String) -> Resul
 
 /// Prints why a command failed.
 pub fn error(error: &anyhow::Error, json: bool) {
+    let (kind, message) = match error.downcast_ref::<Error>() {
+        // These tell their causes themselves.
+        Some(error) => (error.kind(), error.to_string()),
+        None => ("Usage".into(), format!("{error:#}")),
+    };
     if json {
-        let kind = error
-            .downcast_ref::<Error>()
-            .map_or_else(|| "Usage".into(), Error::kind);
         println!(
             "{}",
-            json!({ "error": { "kind": kind, "message": format!("{error:#}") } })
+            json!({ "error": { "kind": kind, "message": message } })
         );
     } else {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {message}");
     }
 }
 
