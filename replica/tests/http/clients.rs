@@ -1,0 +1,222 @@
+//! The npm programs, unmodified: `icp`, and `@icp-sdk/core` in Node. They are fetched once into a
+//! cache folder of the user. Where there is no npm, these tests say so and do nothing.
+
+use crate::support::{self, COUNTER, controller};
+use ic_agent::Identity;
+use replica::http::Server;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What is fetched, with versions so that the tests test the same thing everywhere.
+const PACKAGES: [&str; 2] = ["@icp-sdk/icp-cli-linux-x64@1.5.0", "@icp-sdk/core@6.1.0"];
+
+/// The folder with the programs' `node_modules`; none when npm is not installed.
+fn packages() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(fetch).as_deref()
+}
+
+fn fetch() -> Option<PathBuf> {
+    if Command::new("npm").arg("--version").output().is_err() {
+        eprintln!("skipped: npm is not installed");
+        return None;
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .unwrap_or_else(std::env::temp_dir);
+    let name = PACKAGES.join("_").replace(['@', '/'], "");
+    let folder = cache.join("local-replica-tests").join(name);
+    if folder.join("node_modules").is_dir() {
+        return Some(folder);
+    }
+    // Another test program may be doing the same: each fetches its own, the first one stays.
+    let mine = folder.with_extension(std::process::id().to_string());
+    std::fs::create_dir_all(&mine).expect("a cache folder");
+    std::fs::write(mine.join("package.json"), "{}").expect("a package file");
+    let fetched = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
+        .args(PACKAGES)
+        .current_dir(&mine)
+        .status()
+        .expect("npm runs");
+    assert!(fetched.success(), "npm install failed");
+    if std::fs::rename(&mine, &folder).is_err() {
+        // It is there already.
+        let _ = std::fs::remove_dir_all(&mine);
+    }
+    assert!(folder.join("node_modules").is_dir());
+    Some(folder)
+}
+
+/// The `icp` program with a home of its own, which holds the controller's key.
+struct Icp {
+    program: PathBuf,
+    home: PathBuf,
+    network: [String; 6],
+}
+
+impl Icp {
+    fn new(packages: &Path, server: &Server, name: &str) -> Icp {
+        let home = std::env::temp_dir().join(format!("icp-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home).expect("a home");
+        let icp = Icp {
+            program: packages.join("node_modules/@icp-sdk/icp-cli-linux-x64/bin/icp"),
+            home,
+            network: [
+                "--network".into(),
+                server.url(),
+                "--root-key".into(),
+                hex::encode(server.root_key()),
+                "--identity".into(),
+                "controller".into(),
+            ],
+        };
+        let key = icp.home.join("key.pem");
+        std::fs::write(&key, CONTROLLER_PEM).expect("a key file");
+        let key = key.to_str().expect("a path").to_owned();
+        let import = ["identity", "import", "controller", "--from-pem", &key];
+        icp.run(&[&import[..], &["--storage", "plaintext"]].concat());
+        icp
+    }
+
+    /// Runs `icp canister VERB` against the server. Answers what it prints.
+    fn canister(&self, verb: &[&str], rest: &[&str]) -> String {
+        let network = self.network.iter().map(String::as_str);
+        let words: Vec<&str> = ["canister"]
+            .into_iter()
+            .chain(verb.iter().copied())
+            .chain(network)
+            .chain(rest.iter().copied())
+            .collect();
+        self.run(&words)
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        let output = Command::new(&self.program)
+            .args(words)
+            .env("HOME", &self.home)
+            .env("DO_NOT_TRACK", "1")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .current_dir(&self.home)
+            .output()
+            .expect("icp runs");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "icp {words:?}: {printed}{errors}");
+        printed
+    }
+}
+
+impl Drop for Icp {
+    fn drop(&mut self) {
+        // What is left is in the system's temporary folder.
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_icp_program() {
+    let Some(packages) = packages() else { return };
+    let server = support::server();
+    let agent = support::agent(&server, controller()).await;
+    let (canister, hash) = support::install(&agent, COUNTER).await;
+    let id = canister.to_text();
+    let icp = Icp::new(packages, &server, "program");
+
+    let hello = "(\"hello\")";
+    let call = |extra: &[&str], method: &str, args: &str| {
+        let rest = [&[id.as_str(), method, args], extra].concat();
+        icp.canister(&["call"], &rest).trim().to_owned()
+    };
+    assert_eq!(call(&[], "echo", hello), hello);
+    assert_eq!(call(&["--query"], "echo_query", hello), hello);
+    let service = icp.canister(&["metadata"], &[&id, "candid:service"]);
+    assert_eq!(service.trim(), "service : { inc : () -> () }");
+
+    let status = icp.canister(&["status"], &[&id]);
+    assert!(status.contains("Running"), "{status}");
+    assert!(status.contains(&hex::encode(&hash)), "{status}");
+
+    let module = icp.home.join("module.wasm");
+    std::fs::write(&module, wat::parse_str(PRINTER).expect("a module")).expect("a file");
+    let module = module.to_str().expect("a path");
+    let install = |mode: &str| {
+        let rest = [id.as_str(), "--mode", mode, "--wasm", module, "--yes"];
+        icp.canister(&["install"], &rest)
+    };
+    install("upgrade");
+    assert_eq!(call(&[], "say", "()"), "()");
+    let logs = icp.canister(&["logs"], &[&id]);
+    assert!(logs.contains("said something"), "{logs}");
+    install("reinstall");
+
+    let settings = ["settings", "update"];
+    icp.canister(
+        &settings,
+        &[&id, "--freezing-threshold", "4000000", "--force"],
+    );
+    icp.canister(
+        &settings,
+        &[&id, "--add-controller", "2vxsx-fae", "--force"],
+    );
+    let shown = icp.canister(&["settings", "show"], &[&id]);
+    assert!(shown.contains("2vxsx-fae"), "{shown}");
+    assert!(shown.replace(['_', ','], "").contains("4000000"), "{shown}");
+
+    icp.canister(&["stop"], &[&id]);
+    let status = icp.canister(&["status"], &[&id]);
+    assert!(status.contains("Stopped"), "{status}");
+    icp.canister(&["start"], &[&id]);
+    assert_eq!(call(&[], "say", "()"), "()");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_agent_in_node() {
+    let Some(packages) = packages() else { return };
+    let server = support::server();
+    let agent = support::agent(&server, controller()).await;
+    let (canister, hash) = support::install(&agent, COUNTER).await;
+    // Node looks for packages from the program's folder upwards.
+    let program = packages.join(format!("client-{}.mjs", std::process::id()));
+    std::fs::write(&program, include_str!("client.mjs")).expect("a program");
+    let output = Command::new("node")
+        .arg(&program)
+        .args([server.url(), hex::encode(server.root_key())])
+        .args([canister.to_text(), hex::encode(hash)])
+        .output()
+        .expect("node runs");
+    let _ = std::fs::remove_file(&program);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all good");
+}
+
+/// `say` prints a line to the canister's log.
+const PRINTER: &str = r#"(module
+  (import "ic0" "msg_reply" (func $reply))
+  (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+  (import "ic0" "debug_print" (func $print (param i32 i32)))
+  (memory 1)
+  (data (i32.const 0) "said something")
+  (data (i32.const 16) "DIDL\00\00")
+  (func (export "canister_update say")
+    (call $print (i32.const 0) (i32.const 14))
+    (call $append (i32.const 16) (i32.const 6))
+    (call $reply)))"#;
+
+/// The private key of [`controller`], which is used in these tests only.
+const CONTROLLER_PEM: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB
+-----END PRIVATE KEY-----
+";
+
+#[test]
+fn the_key_file_is_the_controllers() {
+    let identity = ic_agent::identity::BasicIdentity::from_pem(CONTROLLER_PEM.as_bytes());
+    assert_eq!(identity.expect("a key").sender(), controller().sender());
+}
