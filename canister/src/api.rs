@@ -1,0 +1,258 @@
+//! The types of `llm.did`.
+
+use candid::{CandidType, Nat};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// Every way a call can be refused. `llm.did` says what each means.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Error {
+    Unauthorized(String),
+    InvalidArgument(String),
+    NotFound(String),
+    WrongPhase {
+        phase: String,
+        hint: String,
+    },
+    WrongChunk {
+        index: u32,
+        reason: String,
+    },
+    MissingChunks {
+        first: Vec<u32>,
+        count: u32,
+    },
+    HashMismatch {
+        expected: ByteBuf,
+        actual: ByteBuf,
+    },
+    InvalidModel(String),
+    UnsupportedModel(String),
+    PromptTooLong {
+        prompt_tokens: u32,
+        max_prompt_tokens: u32,
+    },
+    BudgetTooSmall {
+        round_instructions: u64,
+        needed: u64,
+    },
+    Busy(String),
+    OutOfMemory(String),
+    RoundFailed(String),
+    Cancelled,
+    Stopping {
+        id: u64,
+    },
+}
+
+impl From<engine::Error> for Error {
+    fn from(e: engine::Error) -> Self {
+        match e {
+            engine::Error::Weights(weights::Error::Unsupported(m)) => Self::UnsupportedModel(m),
+            engine::Error::Weights(e) => Self::InvalidModel(e.to_string()),
+            engine::Error::OutOfMemory { .. } => Self::OutOfMemory(e.to_string()),
+            engine::Error::PromptTooLong {
+                prompt_tokens,
+                max_prompt_tokens,
+            } => Self::PromptTooLong {
+                prompt_tokens: prompt_tokens as u32,
+                max_prompt_tokens: max_prompt_tokens as u32,
+            },
+            engine::Error::InvalidArgument(m) => Self::InvalidArgument(m),
+            engine::Error::BudgetTooSmall { budget, needed } => Self::BudgetTooSmall {
+                round_instructions: budget,
+                needed,
+            },
+        }
+    }
+}
+
+impl From<weights::Error> for Error {
+    fn from(e: weights::Error) -> Self {
+        engine::Error::from(e).into()
+    }
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Manifest {
+    pub name: String,
+    pub size: u64,
+    pub chunk_size: u32,
+    pub sha256: ByteBuf,
+    pub checksums: Vec<u64>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Chunk {
+    pub index: u32,
+    pub data: ByteBuf,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Range {
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Empty,
+    Uploading,
+    Verifying,
+    Preparing,
+    Restoring,
+    Ready,
+    Failed,
+}
+
+impl Phase {
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ModelStatus {
+    pub phase: Phase,
+    pub done: u64,
+    pub total: u64,
+    pub error: Option<Error>,
+    pub manifest: Option<ManifestSummary>,
+    pub info: Option<ModelInfo>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ManifestSummary {
+    pub name: String,
+    pub size: u64,
+    pub chunk_size: u32,
+    pub sha256: ByteBuf,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default)]
+pub struct ModelInfo {
+    pub architecture: String,
+    pub parameters: u64,
+    pub layers: u32,
+    pub context_length: u32,
+    pub vocabulary: u32,
+    pub packed_bytes: u64,
+    pub verify_instructions: u64,
+    pub prepare_instructions: u64,
+    pub restore_instructions: u64,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug)]
+pub struct Config {
+    pub round_instructions: u64,
+    pub max_context_tokens: u32,
+    pub max_generations: u32,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ConfigPatch {
+    pub round_instructions: Option<u64>,
+    pub max_context_tokens: Option<u32>,
+    pub max_generations: Option<u32>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub model: ModelStatus,
+    pub config: Config,
+    pub generations_running: u32,
+    pub rounds: u64,
+    pub max_message_instructions: u64,
+    pub heap_bytes: u64,
+    pub stable_bytes: u64,
+    pub cycles: Nat,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Message {
+    pub role: String,
+    pub content: String,
+}
+
+#[derive(CandidType, Deserialize)]
+pub enum Input {
+    Prompt(String),
+    Chat(Vec<Message>),
+}
+
+#[derive(CandidType, Deserialize, Default)]
+pub struct Options {
+    pub max_tokens: Option<u32>,
+    pub temperature: Option<f32>,
+    pub top_k: Option<u32>,
+    pub top_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub stop: Option<Vec<String>>,
+    pub seed: Option<u64>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct GenerateArgs {
+    pub input: Input,
+    pub options: Option<Options>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Started {
+    pub id: u64,
+    pub prompt_tokens: u32,
+    pub seed: u64,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    EndOfText,
+    MaxTokens,
+    Stop,
+    ContextFull,
+}
+
+#[derive(CandidType, Deserialize)]
+pub enum GenerationState {
+    Waiting,
+    Prefilling,
+    Generating,
+    Finished(Finish),
+    Failed(Error),
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ViewArgs {
+    pub id: u64,
+    pub from_byte: u32,
+    pub from_token: u32,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Generation {
+    pub id: u64,
+    pub state: GenerationState,
+    pub text: String,
+    pub token_ids: Vec<u32>,
+    pub next_byte: u32,
+    pub next_token: u32,
+    pub prompt_tokens: u32,
+    pub prompt_tokens_done: u32,
+    pub generated_tokens: u32,
+    pub seed: u64,
+    pub rounds: u32,
+    pub prompt_instructions: u64,
+    pub generate_instructions: u64,
+    pub max_message_instructions: u64,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Answer {
+    pub text: String,
+    pub id: u64,
+    pub prompt_tokens: u32,
+    pub generated_tokens: u32,
+    pub instructions: u64,
+    pub seed: u64,
+}

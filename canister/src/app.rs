@@ -1,0 +1,120 @@
+//! The canister's state: what is in stable memory, and the heap's cache of it.
+
+use crate::api::{Error, Phase};
+use crate::durable::{Control, Record};
+use crate::memory::{self, Region};
+use crate::model_job::Loading;
+use crate::slots::Slots;
+use engine::forward::Workspace;
+use engine::kv::KvCache;
+use engine::pacer::Experience;
+use engine::template::Template;
+use engine::{Generation, Model, Tokenizer};
+use ic_stable_structures::{StableBTreeMap, StableCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// A model in the heap, ready to run.
+pub struct Loaded {
+    pub model: Model,
+    pub tokenizer: Tokenizer,
+    pub template: Template,
+    pub workspace: Workspace,
+}
+
+/// A generation in the heap: its record is in stable memory at the end of every message.
+pub struct Running {
+    pub generation: Generation,
+    pub kv: KvCache,
+    /// Positions whose cache rows have been filled from stable memory (or computed).
+    pub restored_blocks: usize,
+    /// Positions whose cache rows are in stable memory.
+    pub stored: usize,
+    pub last_round: u64,
+}
+
+/// The heap's part; all of it can be made again from stable memory.
+#[derive(Default)]
+pub struct Heap {
+    pub loading: Option<Loading>,
+    pub loaded: Option<Loaded>,
+    pub running: BTreeMap<u64, Running>,
+    pub experience: Experience,
+    /// Ids of generations that have not ended, in order.
+    pub open: Vec<u64>,
+    pub slots: Slots,
+    pub entropy_asked: bool,
+}
+
+/// All of it.
+pub struct App {
+    pub control: Control,
+    cell: StableCell<Control, Region>,
+    pub records: StableBTreeMap<u64, Record, Region>,
+    pub heap: Heap,
+}
+
+thread_local! {
+    static APP: RefCell<App> = RefCell::new(App::open());
+}
+
+/// Runs `f` on the state.
+pub fn with<T>(f: impl FnOnce(&mut App) -> T) -> T {
+    APP.with_borrow_mut(f)
+}
+
+impl App {
+    /// Opens what stable memory holds.
+    fn open() -> Self {
+        let cell = StableCell::init(memory::control(), Control::default());
+        let records: StableBTreeMap<u64, Record, Region> =
+            StableBTreeMap::init(memory::generations());
+        let mut heap = Heap::default();
+        for entry in records.iter() {
+            let record = entry.value();
+            heap.slots.take(&record.slots);
+            if record.end.is_none() {
+                heap.open.push(*entry.key());
+            }
+        }
+        Self {
+            control: cell.get().clone(),
+            cell,
+            records,
+            heap,
+        }
+    }
+
+    /// Writes the control record through. To be called before the end of every message that
+    /// changed it.
+    pub fn save(&mut self) {
+        self.cell.set(self.control.clone());
+    }
+
+    /// The phase as callers see it.
+    pub fn phase(&self) -> Phase {
+        match self.control.model.phase {
+            Phase::Ready if self.heap.loaded.is_none() => Phase::Restoring,
+            phase => phase,
+        }
+    }
+
+    /// Puts a record back.
+    pub fn put(&mut self, record: Record) {
+        self.records.insert(record.id, record);
+    }
+
+    /// Ends a generation: its cache is freed, its record stays to be read.
+    pub fn end(&mut self, id: u64, error: Option<Error>) {
+        if let Some(mut record) = self.records.get(&id) {
+            if let Some(error) = error {
+                record.end = Some(Err(error));
+            }
+            self.heap.slots.free(&std::mem::take(&mut record.slots));
+            record.x.clear();
+            self.put(record);
+        }
+        self.heap.running.remove(&id);
+        self.heap.open.retain(|open| *open != id);
+    }
+}

@@ -1,0 +1,71 @@
+//! Every region of stable memory.
+//!
+//! | id | region | what lies there |
+//! | --- | --- | --- |
+//! | 0 | control | one cell: [`crate::durable::Control`] |
+//! | 1 | chunks | for each chunk of the upload: XXH64 (8 bytes), received (1 byte) |
+//! | 2 | file | the model file, byte for byte |
+//! | 3 | packed | the packed weights, byte for byte as in the heap |
+//! | 4 | generations | map: id → [`crate::durable::Record`] |
+//! | 5 | KV | blocks of 64 positions, all of one size, in slots |
+
+use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
+use ic_stable_structures::{DefaultMemoryImpl, Memory};
+use std::cell::RefCell;
+use weights::ByteSource;
+use weights::source::{SourceError, check_range};
+
+pub type Region = VirtualMemory<DefaultMemoryImpl>;
+
+thread_local! {
+    static MANAGER: RefCell<MemoryManager<DefaultMemoryImpl>> =
+        RefCell::new(MemoryManager::init(DefaultMemoryImpl::default()));
+}
+
+fn region(id: u8) -> Region {
+    MANAGER.with_borrow(|m| m.get(MemoryId::new(id)))
+}
+
+pub fn control() -> Region {
+    region(0)
+}
+pub fn chunks() -> Region {
+    region(1)
+}
+pub fn file() -> Region {
+    region(2)
+}
+pub fn packed() -> Region {
+    region(3)
+}
+pub fn generations() -> Region {
+    region(4)
+}
+pub fn kv() -> Region {
+    region(5)
+}
+
+const PAGE: u64 = 65_536;
+
+/// Makes a region at least `bytes` long. `false`: stable memory cannot grow so far.
+pub fn ensure(region: &Region, bytes: u64) -> bool {
+    let (have, want) = (region.size(), bytes.div_ceil(PAGE));
+    have >= want || region.grow(want - have) >= 0
+}
+
+/// The model file as the engine reads it.
+pub struct StoredFile {
+    pub region: Region,
+    pub len: u64,
+}
+
+impl ByteSource for StoredFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), SourceError> {
+        check_range(offset, buf.len(), self.len)?;
+        self.region.read(offset, buf);
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! The model's way to ready, a slice a round: hash the file, pack it, fill the heap, build the
+//! tokenizer. After an upgrade the same steps run again from what stable memory holds.
+
+use crate::api::{Error, ModelInfo, Phase};
+use crate::app::{App, Loaded};
+use crate::memory::{self, StoredFile};
+use crate::system;
+use engine::forward::Workspace;
+use engine::template::Template;
+use engine::{Model, Tokenizer};
+use ic_stable_structures::Memory;
+use serde_bytes::ByteBuf;
+use weights::hash::Sha256State;
+use weights::{ByteSource, GgufFile};
+
+/// A model on its way into the heap.
+pub struct Loading {
+    file: GgufFile,
+    model: Model,
+    /// Bytes of the packed region that the heap holds.
+    filled: u64,
+}
+
+impl Loading {
+    /// Bytes of the packed region that the heap holds.
+    pub fn filled(&self) -> u64 {
+        self.filled
+    }
+}
+
+/// Bytes hashed between two looks at the meter.
+const HASH_SLICE: usize = 256 << 10;
+/// Instructions to hash a byte, and to read it from stable memory (measured: about 80).
+const HASH_COST: u64 = 90;
+/// Bytes copied from stable memory to the heap between two looks.
+const FILL_SLICE: u64 = 8 << 20;
+/// Instructions to copy a byte to the heap: 1 for the read, 1,000 for each page of 4 KiB changed.
+const FILL_COST: f64 = 1.3;
+/// Instructions a packed byte costs after it is packed: heap page, stable page, stable write.
+const WRITE_THROUGH_COST: f64 = 1.6;
+/// Packed bytes between two writes to stable memory.
+const WRITE_SLICE: u64 = 1 << 20;
+/// Instructions one batch of packing may need.
+const PACK_BATCH: u64 = 8_000_000;
+
+fn stored_file(app: &App) -> StoredFile {
+    StoredFile {
+        region: memory::file(),
+        len: app.control.model.size,
+    }
+}
+
+/// Works until `budget` instructions are used or the model is ready.
+pub fn run(app: &mut App, budget: u64) {
+    let start = system::instructions();
+    let phase = app.phase();
+    if let Err(e) = advance(app, budget) {
+        system::log(&format!("model: {e:?}"));
+        app.heap.loading = None;
+        app.control.model.phase = Phase::Failed;
+        app.control.model.error = Some(e);
+    }
+    let spent = system::instructions() - start;
+    let info = &mut app.control.model.info;
+    match phase {
+        Phase::Verifying => info.verify_instructions += spent,
+        Phase::Preparing => info.prepare_instructions += spent,
+        _ => info.restore_instructions += spent,
+    }
+}
+
+fn advance(app: &mut App, budget: u64) -> Result<(), Error> {
+    if app.control.model.phase == Phase::Verifying {
+        // What follows begins in a round of its own, so that each is accounted for by itself.
+        return verify(app, budget);
+    }
+    if app.heap.loading.is_none() {
+        let source = stored_file(app);
+        let file = GgufFile::read(&source)?;
+        let model = Model::plan(&file)?;
+        let info = &mut app.control.model.info;
+        *info = ModelInfo {
+            architecture: model.config.architecture.name().into(),
+            parameters: model.layout.parameters,
+            layers: model.config.layers as u32,
+            context_length: model.config.context_length as u32,
+            vocabulary: model.config.vocabulary as u32,
+            packed_bytes: model.layout.bytes,
+            ..std::mem::take(info)
+        };
+        if app.control.model.phase == Phase::Ready {
+            app.control.model.info.restore_instructions = 0;
+        }
+        if !memory::ensure(&memory::packed(), model.layout.bytes) {
+            let bytes = model.layout.bytes;
+            return Err(Error::OutOfMemory(format!(
+                "stable memory cannot hold {bytes} bytes more"
+            )));
+        }
+        app.heap.loading = Some(Loading {
+            file,
+            model,
+            filled: 0,
+        });
+    }
+    let Some(mut loading) = app.heap.loading.take() else {
+        return Ok(());
+    };
+    if fill(app, &mut loading, budget)
+        && prepare(app, &mut loading, budget)?
+        && system::instructions() < budget / 2
+    {
+        return finish(app, loading);
+    }
+    app.heap.loading = Some(loading);
+    Ok(())
+}
+
+fn verify(app: &mut App, budget: u64) -> Result<(), Error> {
+    let source = stored_file(app);
+    let m = &mut app.control.model;
+    let mut state = Sha256State {
+        words: m.hash.0,
+        done: m.hash.1,
+    };
+    let mut buf = vec![0; HASH_SLICE];
+    let mut worked = false;
+    while source.len() - state.done > HASH_SLICE as u64 {
+        if worked && system::instructions() + HASH_SLICE as u64 * HASH_COST > budget {
+            m.hash = (state.words, state.done);
+            return Ok(());
+        }
+        source
+            .read_at(state.done, &mut buf)
+            .map_err(weights::Error::from)?;
+        state.update(&buf);
+        worked = true;
+    }
+    buf.truncate((source.len() - state.done) as usize);
+    source
+        .read_at(state.done, &mut buf)
+        .map_err(weights::Error::from)?;
+    let actual = state.finish(&buf);
+    if actual != m.sha256 {
+        return Err(Error::HashMismatch {
+            expected: ByteBuf::from(m.sha256),
+            actual: ByteBuf::from(actual),
+        });
+    }
+    m.hash = (state.words, source.len());
+    m.phase = Phase::Preparing;
+    Ok(())
+}
+
+/// Copies what is packed already into the heap. `true`: all of it is there.
+fn fill(app: &App, l: &mut Loading, budget: u64) -> bool {
+    let want = match app.control.model.phase {
+        Phase::Ready => l.model.layout.bytes,
+        _ => app.control.model.prepared,
+    };
+    let mut after = 0.0;
+    while l.filled < want {
+        let n = FILL_SLICE.min(want - l.filled);
+        after += n as f64 * (FILL_COST - 1.0);
+        let end = system::instructions() as f64 + n as f64 + after;
+        if end > budget as f64 && after > FILL_SLICE as f64 {
+            return false;
+        }
+        let (a, b) = (l.filled as usize, (l.filled + n) as usize);
+        memory::packed().read(l.filled, &mut l.model.region.bytes_mut()[a..b]);
+        l.filled += n;
+    }
+    true
+}
+
+/// Packs on, writing through to stable memory. `true`: all is packed.
+fn prepare(app: &mut App, l: &mut Loading, budget: u64) -> Result<bool, Error> {
+    let total = l.model.layout.bytes;
+    if app.control.model.phase == Phase::Ready || app.control.model.prepared == total {
+        return Ok(true);
+    }
+    let source = stored_file(app);
+    let from = app.control.model.prepared;
+    let Model { layout, region, .. } = &mut l.model;
+    // Vectors and padding between two batches count as done with the batch after them.
+    let done = engine::prepare::prepare(&source, layout, region, from, |done| {
+        let after = (done - from) as f64 * WRITE_THROUGH_COST;
+        system::instructions() as f64 + after + (PACK_BATCH as f64) < budget as f64
+    })?;
+    let mut at = from;
+    while at < done {
+        let end = done.min(at + WRITE_SLICE);
+        memory::packed().write(at, &region.bytes()[at as usize..end as usize]);
+        at = end;
+    }
+    app.control.model.prepared = done;
+    l.filled = done;
+    Ok(done == total)
+}
+
+fn finish(app: &mut App, l: Loading) -> Result<(), Error> {
+    let source = stored_file(app);
+    let tokenizer = Tokenizer::from_gguf(&source, &l.file)?;
+    if tokenizer.len() != l.model.config.vocabulary {
+        return Err(Error::UnsupportedModel(format!(
+            "tokenizer.ggml.tokens has {} words, token_embd.weight {} rows",
+            tokenizer.len(),
+            l.model.config.vocabulary
+        )));
+    }
+    let template = Template::from_gguf(&l.file)?;
+    let workspace = Workspace::new(&l.model.config);
+    app.heap.loaded = Some(Loaded {
+        model: l.model,
+        tokenizer,
+        template,
+        workspace,
+    });
+    app.control.model.phase = Phase::Ready;
+    Ok(())
+}
