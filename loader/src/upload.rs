@@ -145,8 +145,14 @@ fn open(path: &Path, chunk_size: u32, progress: &mut impl FnMut(Progress)) -> Re
 
 fn retrying(error: &Error) -> Progress {
     Progress::Retrying {
-        reason: error.to_string(),
+        reason: first_line(error),
     }
+}
+
+/// An error without the backtrace that may follow.
+fn first_line(error: &Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_string()
 }
 
 /// Sends what is missing, again and again until nothing is: the canister knows what it has.
@@ -216,7 +222,7 @@ async fn send(
     };
     let failed = |error: &Error| {
         // Nobody listens any more once another chunk has failed for good.
-        let _ = failures.send(format!("chunk {index}: {error}"));
+        let _ = failures.send(format!("chunk {index}: {}", first_line(error)));
     };
     retry(failed, || client.upload_chunk(&chunk)).await?;
     Ok(bytes)
