@@ -21,8 +21,9 @@ struct Options {
     /// Folder that keeps the state; without it the state is lost at the end.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Shortest time between two rounds in milliseconds; 0 for as fast as possible.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Shortest time between two rounds in milliseconds; 0 for as fast as possible, which lets a
+    /// canister with a heartbeat keep a core busy.
+    #[arg(long, value_name = "N", default_value_t = 10)]
     round_ms: u64,
     /// Charge no cycles.
     #[arg(long)]

@@ -5,4 +5,5 @@ mod agent;
 mod clients;
 mod gateway;
 mod hostile;
+mod load;
 mod support;
