@@ -4,20 +4,68 @@
 //! instructions. The HTTP interface around it is in the `http` module.
 
 mod api;
+pub mod conformance;
+pub mod cycles;
+pub mod exec;
+pub mod execution;
 pub mod http;
+mod ingress;
+pub mod log;
+pub mod management;
+pub mod memory;
+pub mod scheduler;
+pub mod state;
+pub mod wasm;
 
 pub use api::{
     CanisterInfo, Ingress, IngressStatus, QueryResult, Reject, ReplicaConfig, ReplicaError,
 };
 pub use candid::Principal;
+pub use scheduler::RoundReport;
+pub use state::canister::Totals;
+
+use cycles::Fees;
+use exec::RoundContext;
+use exec::query::{Canisters, Query};
+use execution::Engine;
+use execution::api::Response;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use wasm::Export;
+use wasm::validate::Visibility;
+
+/// First and last number of the canisters that the subnet hosts.
+const CANISTER_RANGE: (u64, u64) = (0, 0xf_ffff);
+
+/// Bytes for `ic0.data_certificate_copy` of a canister in a query, from its id and its certified
+/// data: `None` when it has none.
+pub type DataCertificate = Box<dyn Fn(&Principal, &[u8]) -> Option<Vec<u8>> + Send>;
 
 /// The state machine of one subnet.
 pub struct Replica {
     config: ReplicaConfig,
+    canisters: Canisters,
+    next_canister: u64,
+    time_ns: u64,
+    last_round_ns: u64,
+    last_charge_ns: u64,
+    rounds: u64,
+    pending: Vec<Ingress>,
+    ingress: BTreeMap<[u8; 32], ingress::Tracked>,
+    subnet_id: Principal,
+    root_key: Arc<[u8]>,
+    subnet_queue: VecDeque<management::Call>,
+    subnet_outbox: Vec<state::Request>,
+    random_requests: Vec<state::Origin>,
+    delayed: Vec<scheduler::DelayedAnswer>,
+    /// Modules that have been paid for being compiled.
+    compiled: HashSet<[u8; 32]>,
+    /// Instructions of all installations.
+    install_instructions: u64,
+    certificate: Option<DataCertificate>,
+    last_query_instructions: u64,
+    last_report: RoundReport,
 }
-
-/// Bytes for `ic0.data_certificate_copy` of a canister in a query: `None` when it has none.
-pub type DataCertificate = Box<dyn Fn(&Principal, &[u8]) -> Option<Vec<u8>> + Send>;
 
 impl Replica {
     /// A replica with no canisters, or the one stored in `config.state_dir`.
@@ -25,7 +73,34 @@ impl Replica {
     /// # Errors
     /// When the state directory cannot be read or the engine cannot be set up.
     pub fn new(config: ReplicaConfig) -> Result<Replica, ReplicaError> {
-        Ok(Replica { config })
+        Engine::get().map_err(ReplicaError::Engine)?;
+        let time_ns = config.start_time_ns.unwrap_or_else(|| {
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_nanos() as u64)
+        });
+        Ok(Replica {
+            config,
+            canisters: Canisters::new(),
+            next_canister: CANISTER_RANGE.0,
+            time_ns,
+            last_round_ns: time_ns,
+            last_charge_ns: time_ns,
+            rounds: 0,
+            pending: Vec::new(),
+            ingress: BTreeMap::new(),
+            subnet_id: Principal::self_authenticating(b"replica subnet"),
+            root_key: Arc::from(&[][..]),
+            subnet_queue: VecDeque::new(),
+            subnet_outbox: Vec::new(),
+            random_requests: Vec::new(),
+            delayed: Vec::new(),
+            compiled: HashSet::new(),
+            install_instructions: 0,
+            certificate: None,
+            last_query_instructions: 0,
+            last_report: RoundReport::default(),
+        })
     }
 
     /// Checks an ingress message (induction rules, `canister_inspect_message`) and queues it for
@@ -33,82 +108,217 @@ impl Replica {
     ///
     /// # Errors
     /// The reject that the IC gives synchronously; no status is recorded then.
-    pub fn submit(&mut self, _message: Ingress) -> Result<(), Reject> {
-        todo!()
+    pub fn submit(&mut self, message: Ingress) -> Result<(), Reject> {
+        self.take_ingress(message, true).map_err(Reject::from)
+    }
+
+    /// Like [`Replica::submit`] without asking the canister: as a block of another node brings it.
+    ///
+    /// # Errors
+    /// As [`Replica::submit`].
+    pub fn submit_uninspected(&mut self, message: Ingress) -> Result<(), Reject> {
+        self.take_ingress(message, false).map_err(Reject::from)
     }
 
     /// True when a round started now would execute something.
     pub fn has_work(&self) -> bool {
-        todo!()
+        !self.pending.is_empty()
+            || !self.subnet_queue.is_empty()
+            || !self.random_requests.is_empty()
+            || !self.delayed.is_empty()
+            || self.canisters.values().any(|canister| self.has_work_for(canister))
+    }
+
+    fn has_work_for(&self, canister: &state::Canister) -> bool {
+        let running = matches!(canister.status, state::Status::Running);
+        let stopping = matches!(canister.status, state::Status::Stopping(_));
+        let due = canister.timer.is_some_and(|time| time <= self.time_ns);
+        scheduler::has_next(canister)
+            || (running && due && canister.exports(Export::GlobalTimer))
+            || (running && canister.exports(Export::Heartbeat))
+            || (stopping && canister.callbacks.is_empty())
+            || canister
+                .callbacks
+                .values()
+                .any(|callback| callback.deadline_ns != 0 && callback.deadline_ns <= self.time_ns)
     }
 
     /// The earliest global timer of all canisters, in nanoseconds since 1970.
     pub fn next_timer_ns(&self) -> Option<u64> {
-        todo!()
+        self.canisters
+            .values()
+            .filter(|canister| matches!(canister.status, state::Status::Running))
+            .filter_map(|canister| canister.timer)
+            .min()
     }
 
     /// Executes one consensus round.
     pub fn execute_round(&mut self) {
-        todo!()
+        self.last_report = self.round();
+    }
+
+    /// What the last round executed.
+    pub fn last_round(&self) -> RoundReport {
+        self.last_report
     }
 
     /// Sets the time that the next rounds and queries see, in nanoseconds since 1970. Time never
     /// goes back: an earlier value is ignored.
-    pub fn set_time_ns(&mut self, _time_ns: u64) {
-        todo!()
+    pub fn set_time_ns(&mut self, time_ns: u64) {
+        self.time_ns = self.time_ns.max(time_ns);
     }
 
     /// The time that canisters see now, in nanoseconds since 1970.
     pub fn time_ns(&self) -> u64 {
-        todo!()
+        self.time_ns
     }
 
     /// Moves the time forward by `by_ns` nanoseconds.
-    pub fn advance_ns(&mut self, _by_ns: u64) {
-        todo!()
+    pub fn advance_ns(&mut self, by_ns: u64) {
+        self.time_ns += by_ns;
     }
 
     /// State of an ingress message; kept for at least five minutes after the answer.
-    pub fn ingress_status(&self, _id: &[u8; 32]) -> IngressStatus {
-        todo!()
+    pub fn ingress_status(&self, id: &[u8; 32]) -> IngressStatus {
+        self.ingress
+            .get(id)
+            .map_or(IngressStatus::Unknown, |tracked| tracked.status.clone())
     }
 
     /// All ingress messages that are still remembered, in order of their request ids.
     pub fn ingress_statuses(&self) -> Vec<([u8; 32], IngressStatus)> {
-        todo!()
+        self.ingress
+            .iter()
+            .map(|(id, tracked)| (*id, tracked.status.clone()))
+            .collect()
     }
 
     /// Runs a query (also a query of the management canister, such as `fetch_canister_logs`);
     /// changes are discarded.
     pub fn query(
         &mut self,
-        _sender: Principal,
-        _canister: Principal,
-        _method: &str,
-        _arg: &[u8],
+        sender: Principal,
+        canister: Principal,
+        method: &str,
+        arg: &[u8],
     ) -> QueryResult {
-        todo!()
+        if canister == Principal::management_canister() {
+            return self.management_query(sender, method, arg);
+        }
+        let certificate = match (&self.certificate, self.canisters.get(&canister)) {
+            (Some(source), Some(state)) => source(&canister, &state.certified_data),
+            _ => None,
+        };
+        let query = Query {
+            sender,
+            canister,
+            method,
+            arg,
+            certificate,
+        };
+        let round = self.round_context();
+        let canisters = &mut self.canisters;
+        let answered =
+            scheduler::on_big_stack(move || exec::query::query(canisters, query, &round));
+        self.last_query_instructions = answered.instructions;
+        match answered.result {
+            Ok(Response::Reply(reply)) => QueryResult::Replied(reply),
+            Ok(Response::Reject(text)) => QueryResult::Rejected(Reject {
+                code: 4,
+                message: text,
+                error_code: Some("IC0406".into()),
+            }),
+            Ok(Response::None) => QueryResult::Rejected(Reject {
+                code: 5,
+                message: format!("Canister {canister} did not produce a response"),
+                error_code: Some("IC0506".into()),
+            }),
+            Err(error) => QueryResult::Rejected(error.into()),
+        }
+    }
+
+    fn management_query(&self, sender: Principal, method: &str, arg: &[u8]) -> QueryResult {
+        use execution::failure::{ErrorCode, UserError};
+        let result = match method {
+            "fetch_canister_logs" => self.fetch_logs(sender, arg),
+            "canister_status" => self.status_query(sender, arg),
+            _ => Err(UserError::new(
+                ErrorCode::CanisterMethodNotFound,
+                format!("Query method {method} not found."),
+            )),
+        };
+        match result {
+            Ok(reply) => QueryResult::Replied(reply),
+            Err(error) => QueryResult::Rejected(error.into()),
+        }
+    }
+
+    /// Instructions of the last query, with all that it called.
+    pub fn last_query_instructions(&self) -> u64 {
+        self.last_query_instructions
     }
 
     /// Ids of all canisters, ascending.
     pub fn canisters(&self) -> Vec<Principal> {
-        todo!()
+        self.canisters.keys().copied().collect()
     }
 
     /// What the certified state tree and the gateway need to know of a canister.
-    pub fn canister_info(&self, _id: &Principal) -> Option<CanisterInfo> {
-        todo!()
+    pub fn canister_info(&self, id: &Principal) -> Option<CanisterInfo> {
+        let canister = self.canisters.get(id)?;
+        let module = canister.code.as_ref().map(|code| &code.module);
+        let sections = |wanted: Visibility| {
+            module.map_or_else(Vec::new, |module| {
+                module
+                    .metadata
+                    .iter()
+                    .filter(|(_, (visibility, _))| *visibility == wanted)
+                    .map(|(name, (_, data))| (name.clone(), data.clone()))
+                    .collect()
+            })
+        };
+        Some(CanisterInfo {
+            controllers: canister.settings.controllers.clone(),
+            module_hash: module.map(|module| module.hash),
+            certified_data: canister.certified_data.clone(),
+            public_metadata: sections(Visibility::Public),
+            private_metadata: sections(Visibility::Private),
+        })
+    }
+
+    /// A canister's state, to look at.
+    pub fn canister(&self, id: &Principal) -> Option<&state::Canister> {
+        self.canisters.get(id)
+    }
+
+    /// What a canister has executed so far; none when it does not exist.
+    pub fn totals(&self, id: &Principal) -> Option<Totals> {
+        self.canisters.get(id).map(|canister| canister.totals)
+    }
+
+    /// Instructions of all installations so far.
+    pub fn install_instructions(&self) -> u64 {
+        self.install_instructions
     }
 
     /// Sets where queries get their data certificate: called with the canister and its certified
     /// data.
-    pub fn set_data_certificate(&mut self, _source: DataCertificate) {
-        todo!()
+    pub fn set_data_certificate(&mut self, source: DataCertificate) {
+        self.certificate = Some(source);
+    }
+
+    /// Sets the subnet's id and the root key that canisters read, DER-encoded.
+    pub fn set_identity(&mut self, subnet_id: Principal, root_key: Vec<u8>) {
+        self.subnet_id = subnet_id;
+        self.root_key = root_key.into();
     }
 
     /// First and last canister id that this subnet hosts.
     pub fn effective_range(&self) -> (Principal, Principal) {
-        todo!()
+        (
+            state::ids::canister_id(CANISTER_RANGE.0),
+            state::ids::canister_id(CANISTER_RANGE.1),
+        )
     }
 
     /// The settings that this replica was made with.
@@ -117,7 +327,28 @@ impl Replica {
     }
 
     /// Adds cycles to a canister out of nothing; false when it does not exist.
-    pub fn top_up(&mut self, _id: &Principal, _cycles: u128) -> bool {
-        todo!()
+    pub fn top_up(&mut self, id: &Principal, cycles: u128) -> bool {
+        match self.canisters.get_mut(id) {
+            Some(canister) => {
+                canister.cycles += cycles;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn fees(&self) -> Fees {
+        Fees {
+            free: self.config.free,
+        }
+    }
+
+    pub(crate) fn round_context(&self) -> RoundContext {
+        RoundContext {
+            time_ns: self.time_ns,
+            subnet: self.subnet_id,
+            root_key: self.root_key.clone(),
+            fees: self.fees(),
+        }
     }
 }

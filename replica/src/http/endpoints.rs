@@ -1,17 +1,18 @@
 //! The endpoints of the interface specification under `/api/`.
 
 use super::keys::Keys;
-use super::machine::{Handle, Snapshot, wall_ns};
+use super::machine::{Handle, Metrics, Snapshot, wall_ns};
 use super::paths::{self, PathError, Reader, Scope};
-use super::response::{Answer, cbor_answer, text};
+use super::response::{Answer, answer, cbor_answer, text};
 use super::validate::{self, Context, Request, RequestError};
 use crate::{Ingress, Principal, QueryResult, Reject};
 use bytes::Bytes;
-use candid::{CandidType, Decode};
+use candid::{CandidType, Decode, DecoderConfig};
 use hyper::StatusCode;
 use ic_transport_types::{EnvelopeContent, NodeSignature, ReplyResponse, to_request_id};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -59,6 +60,24 @@ impl Endpoints {
             },
             certified_height: published.round(),
         })
+    }
+
+    /// `GET /_/metrics`: JSON, per canister what it has executed.
+    pub fn metrics(&self) -> Answer {
+        let published = self.machine.published();
+        let snapshot = published.snapshot();
+        let canisters: BTreeMap<String, &Metrics> = snapshot
+            .metrics
+            .iter()
+            .map(|(id, metrics)| (id.to_text(), metrics))
+            .collect();
+        let metrics = serde_json::json!({
+            "rounds": published.round(),
+            "executing": published.is_executing(),
+            "time_ns": snapshot.certified.time_ns(),
+            "canisters": canisters,
+        });
+        answer(StatusCode::OK, "application/json", metrics.to_string())
     }
 
     /// `POST /api/../call`
@@ -404,10 +423,15 @@ fn subject(method: &str, arg: &[u8]) -> Option<Principal> {
     struct Canister {
         canister_id: Principal,
     }
-    match method {
-        "install_chunked_code" => Decode!(arg, Target).ok().map(|arg| arg.target_canister),
-        _ => Decode!(arg, Canister).ok().map(|arg| arg.canister_id),
+    // Few bytes can say that billions of values follow: what is skipped is bounded by the size.
+    let mut bounded = DecoderConfig::new();
+    bounded.set_skipping_quota(4 * arg.len() + 10_000);
+    if method == "install_chunked_code" {
+        let arg = Decode!([bounded]; arg, Target).ok()?;
+        return Some(arg.target_canister);
     }
+    let arg = Decode!([bounded]; arg, Canister).ok()?;
+    Some(arg.canister_id)
 }
 
 fn bad_request(message: impl Into<String>) -> Answer {

@@ -5,7 +5,7 @@
 
 use candid::types::Label;
 use candid::types::value::{IDLArgs, IDLField, IDLValue};
-use candid::{CandidType, Encode, Principal};
+use candid::{CandidType, DecoderConfig, Encode, Principal};
 
 /// Argument of `http_request` and `http_request_update`.
 #[derive(CandidType, Clone, Debug)]
@@ -155,8 +155,12 @@ impl StreamingChunk {
 }
 
 fn first(reply: &[u8]) -> Result<Option<IDLValue>, String> {
-    let args = IDLArgs::from_bytes(reply)
-        .map_err(|error| format!("The canister's answer is not Candid: {error}"))?;
+    // Few bytes can say that billions of values follow: what is decoded is bounded by the size.
+    let mut bounded = DecoderConfig::new();
+    bounded.set_skipping_quota(4 * reply.len() + 100_000);
+    // The library's errors repeat the whole input.
+    let args = IDLArgs::from_bytes_with_config(reply, &bounded)
+        .map_err(|_| "The canister's answer is not Candid, or too complex.")?;
     Ok(args.args.into_iter().next())
 }
 
@@ -288,6 +292,24 @@ mod tests {
     }
 
     #[test]
+    fn large_bodies_are_read() {
+        let mut large = Response {
+            status_code: 200,
+            headers: vec![("Content-Type".into(), "text/plain".into()); 200],
+            body: vec![7; 3_000_000],
+            upgrade: None,
+            streaming_strategy: None,
+        };
+        let reply = Encode!(&large).expect("Candid");
+        let response = CanisterResponse::decode(&reply).expect("a response");
+        assert_eq!(response.body.len(), 3_000_000);
+        large.body.clear();
+        let reply = Encode!(&large).expect("Candid");
+        let response = CanisterResponse::decode(&reply).expect("a response");
+        assert_eq!(response.headers.len(), 200);
+    }
+
+    #[test]
     fn other_replies_are_refused() {
         for reply in [
             Encode!().expect("Candid"),
@@ -295,6 +317,8 @@ mod tests {
             Encode!(&(1u8,)).expect("Candid"),
             b"nonsense".to_vec(),
             vec![],
+            // Four billion nulls in a dozen bytes.
+            b"DIDL\x01\x6d\x7f\x01\x00\xff\xff\xff\xff\x0f".to_vec(),
         ] {
             assert!(CanisterResponse::decode(&reply).is_err());
         }

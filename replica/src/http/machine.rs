@@ -44,6 +44,23 @@ pub struct Snapshot {
     pub certified: CertifiedState,
     /// Per canister, who may read what.
     pub canisters: Arc<BTreeMap<Principal, Access>>,
+    /// Per canister, what it has executed so far.
+    pub metrics: Vec<(Principal, Metrics)>,
+}
+
+/// What a canister has executed so far.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Metrics {
+    /// Messages executed.
+    pub messages: u64,
+    /// Their instructions.
+    pub instructions: u64,
+    /// Instructions of the largest.
+    pub largest_message: u64,
+    /// Rounds in which the canister executed something.
+    pub rounds: u64,
+    /// Its balance.
+    pub cycles: u128,
 }
 
 /// Who may read a canister's metadata.
@@ -225,12 +242,14 @@ impl Machine {
             snapshot: RwLock::new(Arc::new(Snapshot {
                 certified: CertifiedState::new(start, parts, keys.clone()),
                 canisters: Arc::default(),
+                metrics: Vec::new(),
             })),
             owners: Mutex::default(),
             executing: AtomicBool::new(false),
             running: AtomicBool::new(true),
             round: AtomicU64::new(0),
         });
+        replica.set_identity(keys.subnet_id(), keys.root_key_der().to_vec());
         let source = published.clone();
         replica.set_data_certificate(Box::new(move |canister, _certified_data| {
             Some(source.snapshot().certified.data_certificate(canister))
@@ -419,6 +438,7 @@ impl Machine {
         let snapshot = Snapshot {
             certified: CertifiedState::new(self.replica.time_ns(), parts, self.keys.clone()),
             canisters: self.access.clone(),
+            metrics: self.metrics(),
         };
         *self
             .published
@@ -431,6 +451,22 @@ impl Machine {
             // Nobody may be listening any more.
             let _ = waiter.send(());
         }
+    }
+
+    fn metrics(&self) -> Vec<(Principal, Metrics)> {
+        let ids = self.canisters.keys();
+        ids.filter_map(|id| {
+            let totals = self.replica.totals(id)?;
+            let metrics = Metrics {
+                messages: totals.messages,
+                instructions: totals.instructions,
+                largest_message: totals.largest,
+                rounds: totals.rounds,
+                cycles: self.replica.canister(id)?.cycles,
+            };
+            Some((*id, metrics))
+        })
+        .collect()
     }
 
     fn sweep(&mut self) {

@@ -294,10 +294,8 @@ impl Service {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match segments.as_slice() {
-            ["api", "v2", "status"] => match *request.method() {
-                Method::GET | Method::HEAD => self.endpoints.status(),
-                _ => text(StatusCode::METHOD_NOT_ALLOWED, "Use GET."),
-            },
+            ["api", "v2", "status"] => reading(&request, || self.endpoints.status()),
+            ["_", "metrics"] => reading(&request, || self.endpoints.metrics()),
             ["api", version, kind, id, verb] => {
                 let Some(endpoint) = Endpoint::find(version, kind, verb) else {
                     return not_found();
@@ -407,6 +405,14 @@ impl Endpoint {
             ("canister" | "subnet", "read_state", "v2" | "v3") => Endpoint::ReadState,
             _ => return None,
         })
+    }
+}
+
+/// The answer to a request that changes nothing.
+fn reading(request: &Request<Incoming>, answer: impl FnOnce() -> Answer) -> Answer {
+    match *request.method() {
+        Method::GET | Method::HEAD => answer(),
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "Use GET."),
     }
 }
 

@@ -1,0 +1,151 @@
+//! What a running message knows and has done so far.
+
+use super::failure::{Failure, HostTrap};
+use super::mode::Mode;
+use crate::cycles::Fees;
+use crate::log::Log;
+use crate::memory::stable::Stable;
+use candid::Principal;
+use std::sync::Arc;
+
+/// Largest reply or reject of a replicated message, in bytes.
+pub const MAX_REPLY: usize = 2 << 20;
+/// Largest reply of a query, in bytes.
+pub const MAX_QUERY_REPLY: usize = 3 << 20;
+
+/// The surroundings of an execution, which it cannot change.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    pub time_ns: u64,
+    pub canister: Principal,
+    pub subnet: Principal,
+    pub version: u64,
+    pub controllers: Arc<[Principal]>,
+    /// 1 running, 2 stopping, 3 stopped.
+    pub status: u32,
+    pub root_key: Arc<[u8]>,
+    pub certificate: Option<Vec<u8>>,
+    pub variables: Arc<[(String, String)]>,
+    pub global_timer: Option<u64>,
+    pub fees: Fees,
+    /// Cycles that stay when the canister spends: the freezing limit.
+    pub freezing_limit: u128,
+    /// Cycles that each byte of further memory adds to the freezing limit, times 2^30.
+    pub freezing_per_gib: u128,
+    /// Most heap bytes after an update; none means no limit.
+    pub heap_limit: Option<u64>,
+    /// Bytes of memory that the allocation leaves, if there is one.
+    pub allocation_left: Option<u64>,
+    /// Open calls by callee.
+    pub open_calls: Arc<std::collections::BTreeMap<Principal, usize>>,
+}
+
+/// A call's answer as its callback sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Answer {
+    /// The reply's bytes.
+    Reply(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Reject code and text.
+    Reject(u32, String),
+}
+
+/// A function of table 0 and what it is called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Closure {
+    pub function: u32,
+    pub env: u64,
+}
+
+/// A call to send, or under construction.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub callee: Principal,
+    pub method: String,
+    pub arg: Vec<u8>,
+    pub cycles: u128,
+    pub on_reply: Closure,
+    pub on_reject: Closure,
+    pub on_cleanup: Option<Closure>,
+    /// Seconds after which the caller waits no more, for a best-effort call.
+    pub timeout: Option<u32>,
+    /// Cycles taken for the answer: its execution and its transmission.
+    pub prepaid_execution: u128,
+    pub prepaid_transmission: u128,
+}
+
+/// How the message answered its caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Response {
+    #[default]
+    None,
+    Reply(Vec<u8>),
+    Reject(String),
+}
+
+/// The System API's state in one execution.
+pub struct Api {
+    pub mode: Mode,
+    pub env: Environment,
+    /// Instructions that the message may execute.
+    pub limit: u64,
+    /// The heap has 64-bit addresses.
+    pub wide: bool,
+    /// Instructions that its call context has executed before.
+    pub context_instructions: u64,
+    pub caller: Vec<u8>,
+    pub arg: Vec<u8>,
+    pub answer: Option<Answer>,
+    pub method: String,
+    pub deadline: u64,
+    /// Whether the caller can still be answered.
+    pub answerable: bool,
+    pub cycles_available: u128,
+    pub cycles_refunded: u128,
+    pub balance: u128,
+    pub stable: Stable,
+    /// Pages of 4 KiB of stable memory that may be read or written, and written.
+    pub stable_access_limit: (u64, u64),
+
+    pub cycles_accepted: u128,
+    pub cycles_burnt: u128,
+    /// Fees of the calls sent, without what is prepaid for their answers.
+    pub spent_on_calls: u128,
+    pub reply: Vec<u8>,
+    pub response: Response,
+    pub call: Option<Call>,
+    pub calls: Vec<Call>,
+    pub new_certified_data: Option<Vec<u8>>,
+    pub new_timer: Option<Option<u64>>,
+    pub accepted: bool,
+    pub log: Log,
+    /// Bytes that the message made the memories larger.
+    pub grown: u64,
+}
+
+impl Api {
+    /// Refuses a System API call outside the modes where it is allowed.
+    pub fn allow(&self, modes: u32, name: &str) -> Result<(), HostTrap> {
+        if self.mode.is_in(modes) {
+            return Ok(());
+        }
+        Err(violation(format!(
+            "\"{name}\" cannot be executed in {} mode",
+            self.mode.words()
+        )))
+    }
+
+    /// True when the heap has 64-bit addresses.
+    pub fn memory64(&self) -> bool {
+        self.wide
+    }
+
+    /// Cycles that may be spent without going under the freezing limit.
+    pub fn liquid(&self) -> u128 {
+        self.balance.saturating_sub(self.env.freezing_limit)
+    }
+}
+
+/// A contract violation with that text.
+pub fn violation(text: impl Into<String>) -> HostTrap {
+    HostTrap(Failure::ContractViolation(text.into()))
+}

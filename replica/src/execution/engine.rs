@@ -1,0 +1,149 @@
+//! The Wasm engine, set up like the IC's.
+
+use super::host::{self, Host};
+use crate::memory::heap::{MAX_HEAP32, MAX_HEAP64, View};
+use crate::wasm::ModuleCache;
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+use wasmtime::{
+    Config, LinearMemory, Linker, MemoryCreator, MemoryType, OptLevel, WasmBacktraceDetails,
+};
+
+/// Stack of canister code, in bytes.
+pub const WASM_STACK: usize = 5 << 20;
+/// Stack of a thread that runs canister code, in bytes.
+pub const THREAD_STACK: usize = WASM_STACK + (3 << 20);
+
+/// The engine and the System API, one of each in a process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker32: Linker<Host>,
+    linker64: Linker<Host>,
+    /// Modules compiled so far.
+    pub modules: ModuleCache,
+}
+
+/// What instances of a module are made from.
+pub struct InstancePre {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) pre: wasmtime::InstancePre<Host>,
+}
+
+thread_local! {
+    /// The heap of the instance that this thread is about to make.
+    static NEXT_HEAP: RefCell<Option<NextHeap>> = const { RefCell::new(None) };
+}
+
+type NextHeap = Box<dyn FnOnce(usize, usize) -> std::io::Result<Arc<View>>>;
+
+/// Gives the heap for the instance that this thread makes next, as a function of the bytes to
+/// reserve and to guard.
+pub(super) fn set_next_heap(make: NextHeap) {
+    NEXT_HEAP.with(|next| *next.borrow_mut() = Some(make));
+}
+
+struct Heaps;
+
+// SAFETY: views are page-aligned, never move, and are followed by the guard that was asked for.
+unsafe impl MemoryCreator for Heaps {
+    fn new_memory(
+        &self,
+        _ty: MemoryType,
+        _minimum: usize,
+        maximum: Option<usize>,
+        reserved: Option<usize>,
+        guard: usize,
+    ) -> Result<Box<dyn LinearMemory>, String> {
+        let make = NEXT_HEAP
+            .with(|next| next.borrow_mut().take())
+            .ok_or("no heap was prepared for this instance")?;
+        let reserved = reserved.unwrap_or(0).max(maximum.unwrap_or(0).min(MAX_HEAP64));
+        let view = make(reserved, guard).map_err(|error| error.to_string())?;
+        Ok(Box::new(HeapMemory(view)))
+    }
+}
+
+struct HeapMemory(Arc<View>);
+
+// SAFETY: as for `Heaps`; all accessible bytes stay accessible while the memory lives.
+unsafe impl LinearMemory for HeapMemory {
+    fn byte_size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.0.heap().capacity()
+    }
+
+    fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
+        Ok(self.0.grow_to(new_size)?)
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.start()
+    }
+}
+
+impl Engine {
+    /// The process's engine.
+    ///
+    /// # Errors
+    /// When the machine cannot run it.
+    pub fn get() -> Result<&'static Engine, String> {
+        static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+        ENGINE
+            .get_or_init(|| Engine::new().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn new() -> wasmtime::Result<Engine> {
+        let mut config = Config::new();
+        config
+            .cranelift_nan_canonicalization(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .max_wasm_stack(WASM_STACK)
+            .async_stack_size(THREAD_STACK)
+            .memory_init_cow(false)
+            .memory_reservation(MAX_HEAP32 as u64)
+            .memory_guard_size(2 << 30)
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+            .wasm_exceptions(false)
+            .wasm_extended_const(false)
+            .wasm_function_references(false)
+            .wasm_gc(false)
+            .wasm_memory64(true)
+            .wasm_multi_memory(false)
+            .wasm_relaxed_simd(false)
+            .wasm_tail_call(true)
+            .with_host_memory(Arc::new(Heaps));
+        let engine = wasmtime::Engine::new(&config)?;
+        let mut linker32 = Linker::new(&engine);
+        host::define::<u32>(&mut linker32)?;
+        let mut linker64 = Linker::new(&engine);
+        host::define::<u64>(&mut linker64)?;
+        Ok(Engine {
+            engine,
+            linker32,
+            linker64,
+            modules: ModuleCache::default(),
+        })
+    }
+
+    /// Compiles a metered module.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub fn compile(&self, wasm: &[u8], memory64: bool) -> wasmtime::Result<InstancePre> {
+        let module = wasmtime::Module::new(&self.engine, wasm)?;
+        let linker = if memory64 {
+            &self.linker64
+        } else {
+            &self.linker32
+        };
+        Ok(InstancePre {
+            engine: self.engine.clone(),
+            pre: linker.instantiate_pre(&module)?,
+        })
+    }
+}

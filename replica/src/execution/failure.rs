@@ -1,0 +1,245 @@
+//! Why an execution failed, in the IC's words and codes.
+
+use candid::Principal;
+
+/// Error codes of the IC's replica; the hundreds digit is the reject code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[repr(u16)]
+pub enum ErrorCode {
+    SubnetOversubscribed = 101,
+    StopCanisterRequestTimeout = 206,
+    CanisterOutOfCycles = 207,
+    InstallCodeRateLimited = 209,
+    InsufficientMemoryAllocation = 210,
+    CanisterNotFound = 301,
+    CanisterMethodNotFoundOnSubnet = 302,
+    CanisterNotHostedBySubnet = 305,
+    InvalidManagementPayload = 402,
+    InsufficientCyclesForCreate = 403,
+    CanisterRejectedMessage = 406,
+    IngressMessageTimeout = 408,
+    CanisterTrapped = 502,
+    CanisterCalledTrap = 503,
+    CanisterContractViolation = 504,
+    CanisterInvalidWasm = 505,
+    CanisterDidNotReply = 506,
+    CanisterOutOfMemory = 507,
+    CanisterStopped = 508,
+    CanisterStopping = 509,
+    CanisterNotStopped = 510,
+    CanisterStoppingCancelled = 511,
+    CanisterInvalidController = 512,
+    CanisterFunctionNotFound = 513,
+    CanisterNonEmpty = 514,
+    CanisterInstructionLimitExceeded = 522,
+    CanisterMemoryAccessLimitExceeded = 524,
+    QueryCallGraphTooDeep = 525,
+    CompositeQueryCalledInReplicatedMode = 527,
+    InsufficientCyclesInMemoryGrow = 532,
+    CanisterMethodNotFound = 536,
+    CanisterWasmModuleNotFound = 537,
+    CanisterAlreadyInstalled = 538,
+    CanisterWasmMemoryLimitExceeded = 539,
+    ReservedCyclesLimitExceededInMemoryAllocation = 540,
+}
+
+impl ErrorCode {
+    /// Reject code of the interface specification.
+    pub fn reject_code(self) -> u32 {
+        u32::from(self as u16) / 100
+    }
+
+    /// As clients see it: `IC0503`.
+    pub fn text(self) -> String {
+        format!("IC{:04}", self as u16)
+    }
+}
+
+/// An error as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct UserError {
+    /// The code.
+    pub code: ErrorCode,
+    /// The text.
+    pub text: String,
+}
+
+impl UserError {
+    /// An error with that code and text.
+    pub fn new(code: ErrorCode, text: impl Into<String>) -> UserError {
+        UserError {
+            code,
+            text: text.into(),
+        }
+    }
+}
+
+impl From<UserError> for crate::Reject {
+    fn from(error: UserError) -> crate::Reject {
+        crate::Reject {
+            code: error.code.reject_code(),
+            message: error.text,
+            error_code: Some(error.code.text()),
+        }
+    }
+}
+
+/// Why an execution of canister code failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A Wasm trap: its text, and the names of the functions on the stack.
+    Trapped { trap: String, backtrace: String },
+    /// `ic0.trap`: its message, and the names of the functions on the stack.
+    CalledTrap { message: String, backtrace: String },
+    /// A System API call that is not allowed, or not there or not in that way.
+    ContractViolation(String),
+    /// The method does not exist; the text says which.
+    MethodNotFound(String),
+    /// A callback's table slot does not exist.
+    FunctionNotFound { table: u32, function: u32 },
+    /// The canister has no code.
+    NoModule,
+    /// More instructions than allowed.
+    InstructionLimit(u64),
+    /// More stable memory read or written than allowed.
+    MemoryAccessLimit(String),
+    /// The heap grew over the canister's limit, in bytes.
+    WasmMemoryLimit { used: u64, limit: u64 },
+    /// Growing memory would leave too few cycles.
+    CyclesForMemory { bytes: u64, missing: u128 },
+    /// The canister's memory allocation or the subnet's capacity is used up.
+    OutOfMemory,
+    /// More cycles used in a call than there are.
+    OutOfCycles,
+    /// A principal in a call cannot be decoded.
+    InvalidPrincipal,
+    /// A callback failed, and so did its cleanup.
+    Cleanup(Box<Failure>, Box<Failure>),
+}
+
+/// The cause inside an error that a host function stops the execution with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}")]
+pub struct HostTrap(pub Failure);
+
+fn with_backtrace(text: String, backtrace: &str) -> String {
+    if backtrace.is_empty() {
+        text
+    } else {
+        format!("{text}\nCanister Backtrace:\n{backtrace}")
+    }
+}
+
+impl Failure {
+    /// The code that users see.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Failure::Trapped { .. } => ErrorCode::CanisterTrapped,
+            Failure::CalledTrap { .. } => ErrorCode::CanisterCalledTrap,
+            Failure::ContractViolation(_) | Failure::OutOfCycles | Failure::InvalidPrincipal => {
+                ErrorCode::CanisterContractViolation
+            }
+            Failure::MethodNotFound(_) => ErrorCode::CanisterMethodNotFound,
+            Failure::FunctionNotFound { .. } => ErrorCode::CanisterFunctionNotFound,
+            Failure::NoModule => ErrorCode::CanisterWasmModuleNotFound,
+            Failure::InstructionLimit(_) => ErrorCode::CanisterInstructionLimitExceeded,
+            Failure::MemoryAccessLimit(_) => ErrorCode::CanisterMemoryAccessLimitExceeded,
+            Failure::WasmMemoryLimit { .. } => ErrorCode::CanisterWasmMemoryLimitExceeded,
+            Failure::CyclesForMemory { .. } => ErrorCode::InsufficientCyclesInMemoryGrow,
+            Failure::OutOfMemory => ErrorCode::CanisterOutOfMemory,
+            Failure::Cleanup(first, _) => first.code(),
+        }
+    }
+
+    /// The bare text.
+    pub fn text(&self, canister: &Principal, backtraces: bool) -> String {
+        match self {
+            Failure::Trapped { trap, backtrace } => with_backtrace(
+                format!("Canister trapped: {trap}"),
+                if backtraces { backtrace } else { "" },
+            ),
+            Failure::CalledTrap { message, backtrace } => with_backtrace(
+                format!("Canister called `ic0.trap` with message: '{message}'"),
+                if backtraces { backtrace } else { "" },
+            ),
+            Failure::ContractViolation(text) => format!("Canister violated contract: {text}"),
+            Failure::MethodNotFound(method) => format!("Canister has no {method}."),
+            Failure::FunctionNotFound { table, function } => format!(
+                "Canister requested to invoke a non-existent Wasm function {function} from table \
+                 {table}"
+            ),
+            Failure::NoModule => {
+                "Attempted to execute a message, but the canister contains no Wasm module.".into()
+            }
+            Failure::InstructionLimit(limit) => format!(
+                "Canister exceeded the limit of {limit} instructions for single message execution."
+            ),
+            Failure::MemoryAccessLimit(text) => {
+                format!("Canister exceeded memory access limits: {text}")
+            }
+            Failure::WasmMemoryLimit { used, limit } => format!(
+                "Canister exceeded its current Wasm memory limit of {limit} bytes. The peak Wasm \
+                 memory usage was {used} bytes. If the canister reaches 4GiB, then it may stop \
+                 functioning and may become unrecoverable. Please reach out to the canister owner \
+                 to investigate the reason for the increased memory usage. It might be necessary \
+                 to move data from the Wasm memory to stable memory. If such high Wasm memory \
+                 usage is expected and safe, then the developer can increase the Wasm memory limit \
+                 in the canister settings"
+            ),
+            Failure::CyclesForMemory { bytes, missing } => format!(
+                "Canister cannot grow memory by {bytes} bytes due to insufficient cycles. At least \
+                 {missing} additional cycles are required."
+            ),
+            Failure::OutOfMemory => "Canister cannot grow its memory usage.".into(),
+            Failure::OutOfCycles => format!("Canister {canister} is out of cycles"),
+            Failure::InvalidPrincipal => "Canister provided invalid principal id".into(),
+            Failure::Cleanup(first, second) => format!(
+                "{}\ncall_on_cleanup also failed:\n{}",
+                first.text(canister, backtraces),
+                second.text(canister, backtraces)
+            ),
+        }
+    }
+
+    /// What is added to the canister's log, if anything.
+    pub fn log_line(&self) -> Option<String> {
+        match self {
+            Failure::Trapped { trap, backtrace } => {
+                Some(with_backtrace(format!("[TRAP]: {trap}"), backtrace))
+            }
+            Failure::CalledTrap { message, backtrace } => {
+                let message = if message.is_empty() {
+                    "(no message)"
+                } else {
+                    message
+                };
+                Some(with_backtrace(format!("[TRAP]: {message}"), backtrace))
+            }
+            _ => None,
+        }
+    }
+
+    /// The error as users see it; backtraces only for who may read the canister's log.
+    pub fn user_error(&self, canister: &Principal, backtraces: bool) -> UserError {
+        let advice = match self {
+            Failure::Trapped { .. } => {
+                "\nConsider gracefully handling failures from this canister or altering the \
+                 canister to handle exceptions. See documentation: \
+                 https://internetcomputer.org/docs/current/references/execution-errors#trapped-explicitly"
+            }
+            Failure::InstructionLimit(_) => {
+                "\nTry optimizing this method to consume fewer instructions or split the work over \
+                 several messages. See documentation: \
+                 https://internetcomputer.org/docs/current/references/execution-errors#instruction-limit-exceeded"
+            }
+            _ => "",
+        };
+        UserError::new(
+            self.code(),
+            format!(
+                "Error from Canister {canister}: {}.{advice}",
+                self.text(canister, backtraces)
+            ),
+        )
+    }
+}

@@ -1,0 +1,456 @@
+//! Creating, installing, starting, stopping and deleting canisters.
+
+use super::types::*;
+use super::{
+    Call, DEFAULT_PROVISIONAL, Ended, amount, check_controller, decode, empty, encode, payload,
+    settings,
+};
+use crate::Replica;
+use crate::cycles::{INSTALL_LIMIT, SLICE};
+use crate::exec::Effects;
+use crate::exec::install::{Install, Kind, check_initial_heap, install};
+use crate::execution::Engine;
+use crate::execution::api::Answer;
+use crate::execution::failure::{ErrorCode, UserError};
+use crate::scheduler::DelayedAnswer;
+use crate::state::ids::{canister_id, canister_index};
+use crate::state::queues::Letter;
+use crate::state::{Canister, Origin, Response, Settings, Status, StopRequest};
+use candid::Principal;
+use sha2::{Digest, Sha256};
+
+impl Replica {
+    pub(super) fn create(&mut self, call: &Call) -> Ended {
+        let fee = self.fees().create();
+        let args: CreateCanister = if call.arg.is_empty() {
+            CreateCanister {
+                settings: None,
+                sender_canister_version: None,
+            }
+        } else {
+            match decode(&call.arg) {
+                Ok(args) => args,
+                Err(error) => return Ended::Now(Err(error), call.cycles),
+            }
+        };
+        if call.cycles < fee {
+            let error = UserError::new(
+                ErrorCode::InsufficientCyclesForCreate,
+                format!(
+                    "Creating a canister requires a fee of {fee} that is deducted from the \
+                     canister's initial balance but only {} cycles were received with the \
+                     create_canister request.",
+                    call.cycles
+                ),
+            );
+            return Ended::Now(Err(error), call.cycles);
+        }
+        let caller = call.origin.caller();
+        match self.new_canister(caller, call.cycles - fee, args.settings.as_ref(), None) {
+            Ok(id) => Ended::Now(encode(&CanisterIdRecord { canister_id: id }), 0),
+            Err(error) => Ended::Now(Err(error), call.cycles),
+        }
+    }
+
+    pub(super) fn provisional_create(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+    ) -> Result<Vec<u8>, UserError> {
+        let args: ProvisionalCreate = decode(arg)?;
+        let cycles = match &args.amount {
+            Some(nat) => amount(nat, "amount")?,
+            None => DEFAULT_PROVISIONAL,
+        };
+        let id = self.new_canister(caller, cycles, args.settings.as_ref(), args.specified_id)?;
+        encode(&CanisterIdRecord { canister_id: id })
+    }
+
+    fn new_canister(
+        &mut self,
+        controller: Principal,
+        cycles: u128,
+        wanted: Option<&CanisterSettings>,
+        id: Option<Principal>,
+    ) -> Result<Principal, UserError> {
+        let mut settings = Settings::new(controller);
+        if let Some(wanted) = wanted {
+            settings::apply(&mut settings, wanted)?;
+        }
+        let id = match id {
+            Some(id) if self.canisters.contains_key(&id) => {
+                return Err(UserError::new(
+                    ErrorCode::CanisterAlreadyInstalled,
+                    format!("Canister {id} is already installed."),
+                ));
+            }
+            Some(id) => {
+                let (first, last) = self.effective_range();
+                let inside = canister_index(&id).is_some() && first <= id && id <= last;
+                if !inside {
+                    return Err(UserError::new(
+                        ErrorCode::CanisterNotHostedBySubnet,
+                        format!("The `specified_id` {id} is invalid because it does not belong to the canister allocation ranges of the current subnet."),
+                    ));
+                }
+                id
+            }
+            None => loop {
+                let id = canister_id(self.next_canister);
+                self.next_canister += 1;
+                if !self.canisters.contains_key(&id) {
+                    break id;
+                }
+            },
+        };
+        let mut canister = Canister::new(id, controller, cycles, self.time_ns)
+            .map_err(|error| UserError::new(ErrorCode::SubnetOversubscribed, error.to_string()))?;
+        canister.settings = settings;
+        self.canisters.insert(id, canister);
+        Ok(id)
+    }
+
+    pub(super) fn install(&mut self, call: &Call) -> Ended {
+        match self.try_install(call) {
+            Ok((target, rounds)) if rounds > 1 => {
+                if let Some(canister) = self.canisters.get_mut(&target) {
+                    canister.installing_rounds = rounds - 1;
+                }
+                self.delayed.push(DelayedAnswer {
+                    rounds: rounds - 1,
+                    origin: call.origin.clone(),
+                    cycles: call.cycles,
+                    result: empty(),
+                });
+                Ended::Later
+            }
+            Ok(_) => Ended::Now(empty(), call.cycles),
+            Err(error) => Ended::Now(Err(error), call.cycles),
+        }
+    }
+
+    /// Installs code; gives the canister and the rounds that it takes.
+    fn try_install(&mut self, call: &Call) -> Result<(Principal, u64), UserError> {
+        let caller = call.origin.caller();
+        let args = if call.method == "install_code" {
+            decode::<InstallCode>(&call.arg)?
+        } else {
+            self.assemble(caller, decode(&call.arg)?)?
+        };
+        let fees = self.fees();
+        let id = args.canister_id;
+        let canister = self.controlled(&id, &caller, "install_code")?;
+        if canister.install_debit > 0 {
+            return Err(UserError::new(
+                ErrorCode::InstallCodeRateLimited,
+                format!(
+                    "Canister {id} is rate limited because it executed too many instructions in \
+                     the previous install_code messages. Please retry installation after several \
+                     minutes."
+                ),
+            ));
+        }
+        let prepaid = fees.execution(INSTALL_LIMIT, false);
+        canister.withdraw(prepaid, fees).map_err(|missing| {
+            UserError::new(
+                ErrorCode::CanisterOutOfCycles,
+                format!(
+                    "Canister installation failed with `Canister {id} is out of cycles: please top \
+                     up the canister with at least {missing} additional cycles`."
+                ),
+            )
+        })?;
+        let result = self.run_install(id, args, caller);
+        let round = self.round_context();
+        let (result, instructions, heap_delta) = match result {
+            Ok(installed) => (installed.result, installed.instructions, installed.heap_delta),
+            Err(error) => (Err(error), 0, 0),
+        };
+        let canister = self.controlled(&id, &caller, "install_code")?;
+        let cost = round.fees.execution(instructions, false).min(prepaid);
+        canister.cycles += prepaid - cost;
+        canister.consumed.instructions += cost as i128;
+        canister.install_debit += instructions;
+        canister.heap_delta_debit += heap_delta;
+        self.install_instructions += instructions;
+        result.map(|()| (id, instructions.div_ceil(SLICE).max(1)))
+    }
+
+    fn run_install(
+        &mut self,
+        id: Principal,
+        args: InstallCode,
+        sender: Principal,
+    ) -> Result<crate::exec::install::Installed, UserError> {
+        let engine = Engine::get()
+            .map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
+        let module = engine
+            .modules
+            .get(engine, &args.wasm_module)
+            .map_err(|error| {
+                UserError::new(
+                    ErrorCode::CanisterInvalidWasm,
+                    format!("Error from Canister {id}: {error}.\nIf you are running this canister in a test environment (e.g., dfx), make sure the test environment is up to date."),
+                )
+            })?;
+        let compiled_before = !self.compiled.insert(module.hash);
+        let round = self.round_context();
+        let canister = self
+            .canisters
+            .get_mut(&id)
+            .ok_or_else(|| UserError::new(ErrorCode::CanisterNotFound, format!("Canister {id} not found")))?;
+        check_initial_heap(canister, &module)?;
+        let request = Install {
+            mode: match args.mode {
+                InstallMode::install => Kind::Install,
+                InstallMode::reinstall => Kind::Reinstall,
+                InstallMode::upgrade(options) => Kind::Upgrade {
+                    skip_pre_upgrade: options
+                        .and_then(|options| options.skip_pre_upgrade)
+                        .unwrap_or(false),
+                    keep_memory: options
+                        .and_then(|options| options.wasm_memory_persistence)
+                        .map(|kind| kind == MemoryPersistence::keep),
+                },
+            },
+            module,
+            compiled_before,
+            arg: args.arg,
+            sender,
+        };
+        Ok(crate::scheduler::on_big_stack(|| {
+            install(canister, &request, &round)
+        }))
+    }
+
+    /// The module that chunks make up.
+    fn assemble(
+        &self,
+        caller: Principal,
+        args: InstallChunkedCode,
+    ) -> Result<InstallCode, UserError> {
+        let store_id = args.store_canister.unwrap_or(args.target_canister);
+        let store = self.find(&store_id)?;
+        if caller != store_id {
+            check_controller(store, &caller, "install_chunked_code")?;
+        }
+        let mut module = Vec::new();
+        for chunk in &args.chunk_hashes_list {
+            let found = <[u8; 32]>::try_from(chunk.hash.as_slice())
+                .ok()
+                .and_then(|hash| store.chunks.get(&hash));
+            let chunk = found.ok_or_else(|| {
+                payload(format!(
+                    "Error from Wasm chunk store: Chunk hash {} was not found",
+                    hex::encode(&chunk.hash)
+                ))
+            })?;
+            module.extend_from_slice(chunk);
+        }
+        let hash: [u8; 32] = Sha256::digest(&module).into();
+        if args.wasm_module_hash != hash {
+            return Err(payload(format!(
+                "Error from Wasm chunk store: Wasm module hash {} does not match given hash {}",
+                hex::encode(hash),
+                hex::encode(&args.wasm_module_hash)
+            )));
+        }
+        Ok(InstallCode {
+            mode: args.mode,
+            canister_id: args.target_canister,
+            wasm_module: module,
+            arg: args.arg,
+            sender_canister_version: args.sender_canister_version,
+        })
+    }
+
+    pub(super) fn start(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+        effects: &mut Effects,
+    ) -> Result<Vec<u8>, UserError> {
+        let args: CanisterIdRecord = decode(arg)?;
+        let canister = self.controlled(&args.canister_id, &caller, "start_canister")?;
+        let id = canister.id;
+        canister.version += 1;
+        if let Status::Stopping(requests) =
+            std::mem::replace(&mut canister.status, Status::Running)
+        {
+            for request in requests {
+                let error = UserError::new(
+                    ErrorCode::CanisterStoppingCancelled,
+                    format!("Canister {id}'s stop request was cancelled."),
+                );
+                self.answer(&request.origin, Err(error), request.cycles, effects);
+            }
+        }
+        empty()
+    }
+
+    pub(super) fn stop(&mut self, call: &Call, effects: &mut Effects) -> Ended {
+        let caller = call.origin.caller();
+        let now = self.time_ns;
+        let request = StopRequest {
+            origin: call.origin.clone(),
+            cycles: call.cycles,
+            since_ns: now,
+        };
+        let result = decode::<CanisterIdRecord>(&call.arg)
+            .and_then(|args| self.controlled(&args.canister_id, &caller, "stop_canister"));
+        let canister = match result {
+            Ok(canister) => canister,
+            Err(error) => return Ended::Now(Err(error), call.cycles),
+        };
+        let _ = effects;
+        match &mut canister.status {
+            Status::Stopped => Ended::Now(empty(), call.cycles),
+            Status::Stopping(requests) => {
+                requests.push(request);
+                Ended::Later
+            }
+            Status::Running => {
+                canister.version += 1;
+                canister.status = Status::Stopping(vec![request]);
+                Ended::Later
+            }
+        }
+    }
+
+    /// Answers stop requests of canisters that have nothing open, or that waited too long.
+    pub(crate) fn process_stopping(&mut self, effects: &mut Effects) {
+        const TIMEOUT_NS: u64 = 300_000_000_000;
+        let now = self.time_ns;
+        let mut answers = Vec::new();
+        for canister in self.canisters.values_mut() {
+            let ready = canister.callbacks.is_empty()
+                && canister.contexts.is_empty()
+                && canister.paused.is_none();
+            let Status::Stopping(requests) = &mut canister.status else {
+                continue;
+            };
+            if ready {
+                let requests = std::mem::take(requests);
+                canister.status = Status::Stopped;
+                canister.version += 1;
+                answers.extend(requests.into_iter().map(|request| (request, empty())));
+            } else {
+                let (late, waiting) = std::mem::take(requests)
+                    .into_iter()
+                    .partition(|request| now >= request.since_ns + TIMEOUT_NS);
+                *requests = waiting;
+                answers.extend(Vec::into_iter(late).map(|request| {
+                    let error = UserError::new(
+                        ErrorCode::StopCanisterRequestTimeout,
+                        "Stop canister request timed out",
+                    );
+                    (request, Err(error))
+                }));
+            }
+        }
+        for (request, result) in answers {
+            self.answer(&request.origin, result, request.cycles, effects);
+        }
+    }
+
+    pub(super) fn uninstall(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+        effects: &mut Effects,
+    ) -> Result<Vec<u8>, UserError> {
+        let args: CanisterIdRecord = decode(arg)?;
+        let canister = self.controlled(&args.canister_id, &caller, "uninstall_code")?;
+        uninstall(canister, effects);
+        empty()
+    }
+
+    pub(super) fn delete(&mut self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
+        let args: CanisterIdRecord = decode(arg)?;
+        let canister = self.controlled(&args.canister_id, &caller, "delete_canister")?;
+        let id = canister.id;
+        if !matches!(canister.status, Status::Stopped) {
+            return Err(UserError::new(
+                ErrorCode::CanisterNotStopped,
+                format!("Canister {id} must be stopped before it is deleted."),
+            ));
+        }
+        if caller == id {
+            return Err(payload(format!("Canister {id} cannot delete itself.")));
+        }
+        self.canisters.remove(&id);
+        empty()
+    }
+
+    /// Answers a call of the management canister.
+    pub(crate) fn answer(
+        &mut self,
+        origin: &Origin,
+        result: Result<Vec<u8>, UserError>,
+        refund: u128,
+        effects: &mut Effects,
+    ) {
+        match origin {
+            Origin::Ingress { id, .. } => {
+                let status = match result {
+                    Ok(reply) => crate::IngressStatus::Replied(reply),
+                    Err(error) => crate::IngressStatus::Rejected(error.into()),
+                };
+                effects.ingress.push((*id, status));
+            }
+            Origin::Canister {
+                sender, callback, ..
+            } => {
+                let answer = match result {
+                    Ok(reply) => Answer::Reply(reply),
+                    Err(error) => Answer::Reject(
+                        error.code.reject_code(),
+                        format!("{}: {}", error.code.text(), error.text),
+                    ),
+                };
+                let response = Response {
+                    receiver: *sender,
+                    respondent: Principal::management_canister(),
+                    callback: *callback,
+                    answer,
+                    refund,
+                };
+                if let Some(canister) = self.canisters.get_mut(sender) {
+                    canister.queues.push_input(Letter::Response(response));
+                }
+            }
+            Origin::Task => {}
+        }
+    }
+}
+
+/// Takes a canister's code and memories, and closes its open calls.
+pub fn uninstall(canister: &mut Canister, effects: &mut Effects) {
+    use crate::exec::Verdict;
+    canister.code = None;
+    if let Ok(stable) = crate::memory::stable::Stable::new() {
+        canister.stable = stable;
+    }
+    canister.timer = None;
+    canister.certified_data.clear();
+    canister.chunks.clear();
+    canister.log.clear();
+    canister.tasks.clear();
+    canister.paused = None;
+    canister.version += 1;
+    let mut waiting = Vec::new();
+    for context in canister.contexts.values_mut() {
+        context.deleted = true;
+        if !context.responded {
+            context.responded = true;
+            waiting.push((context.origin.clone(), std::mem::take(&mut context.cycles)));
+        }
+    }
+    for (origin, refund) in waiting {
+        let verdict = Verdict::Reject("Canister has been uninstalled.".into());
+        crate::exec::respond(canister, &origin, refund, verdict, effects);
+    }
+    let open: std::collections::BTreeSet<u64> =
+        canister.callbacks.values().map(|callback| callback.context).collect();
+    canister.contexts.retain(|id, _| open.contains(id));
+}

@@ -1,0 +1,189 @@
+//! Settings and status of canisters.
+
+use super::types::*;
+use super::{amount, check_controller, empty, encode, module_hash, payload};
+use crate::Replica;
+use crate::exec::update_low_memory_hook;
+use crate::execution::failure::UserError;
+use crate::state::canister::Readers;
+use crate::state::{Canister, Settings, Status};
+use candid::{Nat, Principal};
+
+const MAX_CONTROLLERS: usize = 10;
+
+fn readers(visibility: &LogVisibility) -> Readers {
+    match visibility {
+        LogVisibility::controllers => Readers::Controllers,
+        LogVisibility::public => Readers::Public,
+        LogVisibility::allowed_viewers(viewers) => Readers::Allowed(viewers.clone()),
+    }
+}
+
+fn visibility(readers: &Readers) -> LogVisibility {
+    match readers {
+        Readers::Controllers => LogVisibility::controllers,
+        Readers::Public => LogVisibility::public,
+        Readers::Allowed(viewers) => LogVisibility::allowed_viewers(viewers.clone()),
+    }
+}
+
+fn within(nat: &Nat, what: &str, most: u128) -> Result<u128, UserError> {
+    let value = amount(nat, what)?;
+    if value > most {
+        return Err(payload(format!("{what} expected to be in the range of [0..{most}], got {value}")));
+    }
+    Ok(value)
+}
+
+/// Changes what `new` names.
+pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), UserError> {
+    let u64_max = u128::from(u64::MAX);
+    let mut changed = settings.clone();
+    if let Some(controllers) = &new.controllers {
+        if controllers.len() > MAX_CONTROLLERS {
+            return Err(payload(format!(
+                "Invalid settings: 'controllers' length exceeds maximum size allowed of \
+                 {MAX_CONTROLLERS}."
+            )));
+        }
+        changed.controllers = controllers.clone();
+        changed.controllers.sort();
+        changed.controllers.dedup();
+    }
+    if let Some(percent) = &new.compute_allocation {
+        changed.compute_allocation = within(percent, "compute_allocation", 100)? as u64;
+    }
+    if let Some(bytes) = &new.memory_allocation {
+        changed.memory_allocation = within(bytes, "memory_allocation", 1 << 48)? as u64;
+    }
+    if let Some(seconds) = &new.freezing_threshold {
+        changed.freezing_threshold = within(seconds, "freezing_threshold", u64_max)? as u64;
+    }
+    if let Some(cycles) = &new.reserved_cycles_limit {
+        changed.reserved_cycles_limit = amount(cycles, "reserved_cycles_limit")?;
+    }
+    if let Some(visibility) = &new.log_visibility {
+        changed.log_visibility = readers(visibility);
+    }
+    if let Some(visibility) = &new.snapshot_visibility {
+        changed.snapshot_visibility = readers(visibility);
+    }
+    if let Some(bytes) = &new.wasm_memory_limit {
+        changed.wasm_memory_limit = Some(within(bytes, "wasm_memory_limit", 1 << 48)? as u64);
+    }
+    if let Some(bytes) = &new.wasm_memory_threshold {
+        changed.wasm_memory_threshold = within(bytes, "wasm_memory_threshold", u64_max)? as u64;
+    }
+    if let Some(variables) = &new.environment_variables {
+        changed.environment_variables = variables
+            .iter()
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect();
+        changed.environment_variables.sort();
+        let names = changed.environment_variables.windows(2);
+        if names.clone().any(|pair| pair[0].0 == pair[1].0) {
+            return Err(payload("environment variables must have different names"));
+        }
+    }
+    *settings = changed;
+    Ok(())
+}
+
+impl Replica {
+    pub(super) fn update_settings(
+        &mut self,
+        caller: Principal,
+        args: &UpdateSettings,
+    ) -> Result<Vec<u8>, UserError> {
+        let canister = self.controlled(&args.canister_id, &caller, "update_settings")?;
+        apply(&mut canister.settings, &args.settings)?;
+        canister.version += 1;
+        update_low_memory_hook(canister);
+        empty()
+    }
+
+    pub(super) fn canister_status(
+        &self,
+        caller: Principal,
+        id: &Principal,
+    ) -> Result<Vec<u8>, UserError> {
+        let canister = self.find(id)?;
+        if caller != *id {
+            check_controller(canister, &caller, "canister_status")?;
+        }
+        encode(&self.status(canister))
+    }
+
+    /// `canister_status` as a query.
+    pub(crate) fn status_query(
+        &self,
+        caller: Principal,
+        arg: &[u8],
+    ) -> Result<Vec<u8>, UserError> {
+        let args: CanisterIdRecord = super::decode(arg)?;
+        self.canister_status(caller, &args.canister_id)
+    }
+
+    fn status(&self, canister: &Canister) -> CanisterStatus {
+        let settings = &canister.settings;
+        let code = canister.code.as_ref();
+        let memory = canister.memory_usage();
+        let paid = memory.max(settings.memory_allocation);
+        let per_day = (u128::from(paid) * self.fees().gib(86_400) >> 30)
+            + self.fees().compute(settings.compute_allocation, 86_400);
+        let sections = code.map_or(0, |code| {
+            let sizes = code.module.metadata.iter();
+            sizes.map(|(name, (_, data))| name.len() + data.len()).sum()
+        });
+        CanisterStatus {
+            status: match canister.status {
+                Status::Running => StatusKind::running,
+                Status::Stopping(_) => StatusKind::stopping,
+                Status::Stopped => StatusKind::stopped,
+            },
+            ready_for_migration: false,
+            version: canister.version,
+            settings: DefiniteSettings {
+                controllers: settings.controllers.clone(),
+                compute_allocation: settings.compute_allocation.into(),
+                memory_allocation: settings.memory_allocation.into(),
+                freezing_threshold: settings.freezing_threshold.into(),
+                reserved_cycles_limit: settings.reserved_cycles_limit.into(),
+                log_visibility: visibility(&settings.log_visibility),
+                snapshot_visibility: visibility(&settings.snapshot_visibility),
+                wasm_memory_limit: settings.wasm_memory_limit.unwrap_or(0).into(),
+                wasm_memory_threshold: settings.wasm_memory_threshold.into(),
+                environment_variables: settings
+                    .environment_variables
+                    .iter()
+                    .map(|(name, value)| EnvironmentVariable {
+                        name: name.clone(),
+                        value: value.clone(),
+                    })
+                    .collect(),
+            },
+            module_hash: module_hash(canister),
+            memory_size: memory.into(),
+            memory_metrics: MemoryMetrics {
+                wasm_memory_size: canister.heap_bytes().into(),
+                stable_memory_size: (canister.stable_pages() * 65_536).into(),
+                global_memory_size: code.map_or(0, |code| 8 * code.globals.len()).into(),
+                wasm_binary_size: code.map_or(0, |code| code.module.wasm.len()).into(),
+                custom_sections_size: Nat::from(sections),
+                canister_history_size: Nat::from(0u8),
+                wasm_chunk_store_size: (canister.chunks.len() << 20).into(),
+                log_memory_store_size: Nat::from(0u8),
+                snapshots_size: Nat::from(0u8),
+            },
+            cycles: canister.cycles.into(),
+            reserved_cycles: Nat::from(0u8),
+            idle_cycles_burned_per_day: per_day.into(),
+            query_stats: QueryStats {
+                num_calls_total: Nat::from(0u8),
+                num_instructions_total: Nat::from(0u8),
+                request_payload_bytes_total: Nat::from(0u8),
+                response_payload_bytes_total: Nat::from(0u8),
+            },
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! A canister's heap.
+//!
+//! [`Heap`] is the committed content, a sparse file. [`View`] is what an instance works on: a
+//! private mapping of that file, read-only until the first write to a page, which faults; the
+//! fault handler notes the page and lets the write through to a private copy. After the message
+//! the noted pages are compared and copied to the file, or dropped.
+
+use super::PAGE;
+use super::mapping::{Access, Mapping, memory_file};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// Largest heap with 64-bit addresses, in bytes.
+pub const MAX_HEAP64: usize = 6 << 30;
+/// Largest heap with 32-bit addresses, in bytes.
+pub const MAX_HEAP32: usize = 4 << 30;
+
+/// After that many faults in one message pages are noted in larger groups, because each group is a
+/// mapping of its own to the kernel, whose number is limited.
+const FINE_FAULTS: usize = 8192;
+const COARSE_GROUP: usize = 64;
+/// Longest run of pages noted at once when writes go upwards.
+const MAX_RUN: usize = 256;
+/// Private copies that a view keeps for the next message, in pages.
+const MAX_KEPT: usize = 16_384;
+
+/// Committed content of a heap.
+#[derive(Debug)]
+pub struct Heap {
+    file: File,
+    content: Mapping,
+    /// Committed size in bytes.
+    size: AtomicUsize,
+}
+
+impl Heap {
+    /// A heap of `size` zero bytes which may grow to `capacity` bytes, in memory only.
+    pub fn new(size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
+        Self::with_file(memory_file(c"canister-heap")?, size, capacity)
+    }
+
+    /// A heap over a file, whose content is kept.
+    pub fn with_file(file: File, size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
+        let capacity = capacity.max(PAGE);
+        file.set_len(capacity as u64)?;
+        let content = Mapping::shared(&file, capacity)?;
+        Ok(Arc::new(Heap {
+            file,
+            content,
+            size: AtomicUsize::new(size),
+        }))
+    }
+
+    /// Committed size in bytes.
+    pub fn size(&self) -> usize {
+        self.size.load(Relaxed)
+    }
+
+    /// Largest size in bytes.
+    pub fn capacity(&self) -> usize {
+        self.content.len()
+    }
+
+    /// The committed content.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is at least `size` long, and commits happen only with the canister
+        // borrowed exclusively.
+        unsafe { std::slice::from_raw_parts(self.content.start(), self.size()) }
+    }
+
+    /// Writes committed content directly, before any view of it is used. Out of range: ignored.
+    pub fn initialise(&self, offset: usize, bytes: &[u8]) {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.size()) {
+            return;
+        }
+        // SAFETY: in range; nobody else reads a heap under construction.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.content.start().add(offset),
+                bytes.len(),
+            );
+        }
+    }
+}
+
+/// An instance's view of a heap, with the running message's changes.
+#[derive(Debug)]
+pub struct View {
+    heap: Arc<Heap>,
+    pages: Mapping,
+    /// Accessible bytes.
+    size: AtomicUsize,
+    /// One byte a page: 1 when it is writable, that is, noted.
+    noted: Mapping,
+    /// Numbers of the noted pages, `count` of them.
+    list: Mapping,
+    count: AtomicUsize,
+    faults: AtomicUsize,
+    /// The page after the last run noted, and the run's length.
+    next: AtomicUsize,
+    run: AtomicUsize,
+    /// Pages that keep a private copy of what is committed.
+    kept: AtomicUsize,
+}
+
+impl View {
+    /// A view with `guard` inaccessible bytes behind the heap's capacity, or behind `reserved`
+    /// bytes if that is more.
+    pub fn new(heap: Arc<Heap>, reserved: usize, guard: usize) -> io::Result<Arc<View>> {
+        let capacity = heap.capacity();
+        let pages = Mapping::reserve(capacity.max(reserved) + guard)?;
+        pages.overlay_private(&heap.file, capacity)?;
+        let size = heap.size();
+        if size > 0 && !pages.protect(0, size, Access::Read) {
+            return Err(io::Error::last_os_error());
+        }
+        let count = capacity / PAGE;
+        Ok(Arc::new(View {
+            pages,
+            size: AtomicUsize::new(size),
+            noted: Mapping::zeroed(count.max(PAGE))?,
+            list: Mapping::zeroed((count * 4).max(PAGE))?,
+            count: AtomicUsize::new(0),
+            faults: AtomicUsize::new(0),
+            next: AtomicUsize::new(usize::MAX),
+            run: AtomicUsize::new(1),
+            kept: AtomicUsize::new(0),
+            heap,
+        }))
+    }
+
+    /// The heap behind this view.
+    pub fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
+    /// First byte.
+    pub fn start(&self) -> *mut u8 {
+        self.pages.start()
+    }
+
+    /// Accessible bytes, with what the running message grew.
+    pub fn size(&self) -> usize {
+        self.size.load(Relaxed)
+    }
+
+    /// Makes `size` bytes accessible.
+    ///
+    /// # Errors
+    /// When the heap cannot be that large.
+    pub fn grow_to(&self, size: usize) -> io::Result<()> {
+        let old = self.size();
+        if size > self.heap.capacity() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        if size > old {
+            if !self.pages.protect(old, size - old, Access::Read) {
+                return Err(io::Error::last_os_error());
+            }
+            self.size.store(size, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn noted(&self, page: usize) -> &AtomicU8 {
+        debug_assert!(page < self.noted.len());
+        // SAFETY: the mapping has a byte for each page, and AtomicU8 is a byte.
+        unsafe { &*self.noted.start().add(page).cast() }
+    }
+
+    fn listed(&self, index: usize) -> &AtomicU32 {
+        debug_assert!(index * 4 < self.list.len());
+        // SAFETY: the mapping has four bytes for each page; each page is listed once.
+        unsafe { &*self.list.start().cast::<AtomicU32>().add(index) }
+    }
+
+    /// Notes pages and makes them writable. Safe to call in a signal handler.
+    fn note(&self, page: usize, pages: usize) -> bool {
+        if !self
+            .pages
+            .protect(page * PAGE, pages * PAGE, Access::ReadWrite)
+        {
+            return false;
+        }
+        for page in page..page + pages {
+            if self.noted(page).swap(1, Relaxed) == 0 {
+                let index = self.count.fetch_add(1, Relaxed);
+                self.listed(index).store(page as u32, Relaxed);
+            }
+        }
+        true
+    }
+
+    /// Handles a fault at an address: true when it was the first write to a page of this heap.
+    /// Safe to call in a signal handler.
+    pub fn fault(&self, address: usize) -> bool {
+        let offset = address.wrapping_sub(self.pages.start() as usize);
+        let size = self.size();
+        if offset >= size {
+            return false;
+        }
+        let mut page = offset / PAGE;
+        if self.noted(page).load(Relaxed) != 0 {
+            return false;
+        }
+        let faults = self.faults.fetch_add(1, Relaxed);
+        let mut run = if page == self.next.load(Relaxed) {
+            (self.run.load(Relaxed) * 2).min(MAX_RUN)
+        } else {
+            1
+        };
+        if faults > FINE_FAULTS {
+            page -= page % COARSE_GROUP;
+            run = run.max(COARSE_GROUP);
+        }
+        let run = run.min(size / PAGE - page);
+        self.run.store(run, Relaxed);
+        self.next.store(page + run, Relaxed);
+        self.note(page, run)
+    }
+
+    /// Makes a range writable ahead of a write from outside the instance. Out of range: false.
+    pub fn prepare_write(&self, offset: usize, len: usize) -> bool {
+        let Some(end) = offset.checked_add(len) else {
+            return false;
+        };
+        if end > self.size() {
+            return false;
+        }
+        let last = end.div_ceil(PAGE);
+        let mut page = offset / PAGE;
+        while len > 0 && page < last {
+            if self.noted(page).load(Relaxed) != 0 {
+                page += 1;
+                continue;
+            }
+            let first = page;
+            while page < last && self.noted(page).load(Relaxed) == 0 {
+                page += 1;
+            }
+            if !self.note(first, page - first) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The noted pages as runs of (first page, pages), ascending.
+    fn runs(&self) -> Vec<(usize, usize)> {
+        let count = self.count.load(Relaxed);
+        let mut pages: Vec<u32> = (0..count).map(|i| self.listed(i).load(Relaxed)).collect();
+        pages.sort_unstable();
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for page in pages {
+            let page = page as usize;
+            match runs.last_mut() {
+                Some((first, len)) if *first + *len == page => *len += 1,
+                _ => runs.push((page, 1)),
+            }
+        }
+        runs
+    }
+
+    fn forget(&self, runs: &[(usize, usize)]) {
+        for &(first, len) in runs {
+            self.pages.protect(first * PAGE, len * PAGE, Access::Read);
+            for page in first..first + len {
+                self.noted(page).store(0, Relaxed);
+            }
+        }
+        self.count.store(0, Relaxed);
+        self.faults.store(0, Relaxed);
+        self.next.store(usize::MAX, Relaxed);
+        self.run.store(1, Relaxed);
+    }
+
+    fn page(&self, page: usize) -> &[u8] {
+        // SAFETY: noted pages are readable, and the message that wrote them has ended.
+        unsafe { std::slice::from_raw_parts(self.pages.start().add(page * PAGE), PAGE) }
+    }
+
+    fn committed_page(&self, page: usize) -> &[u8] {
+        // SAFETY: the file is as long as the heap's capacity.
+        unsafe { std::slice::from_raw_parts(self.heap.content.start().add(page * PAGE), PAGE) }
+    }
+
+    /// Pages whose content differs from the committed one, in pages of 4 KiB.
+    pub fn changed_pages(&self) -> u64 {
+        let count = self.count.load(Relaxed);
+        (0..count)
+            .map(|i| self.listed(i).load(Relaxed) as usize)
+            .filter(|page| self.page(*page) != self.committed_page(*page))
+            .count() as u64
+    }
+
+    /// Makes the message's changes the committed content; `journal` sees each changed page before
+    /// it is written.
+    pub fn commit(&self, mut journal: impl FnMut(usize, &[u8])) {
+        let runs = self.runs();
+        let mut noted = 0;
+        for &(first, len) in &runs {
+            noted += len;
+            for page in first..first + len {
+                let new = self.page(page);
+                if new != self.committed_page(page) {
+                    journal(page, new);
+                    // SAFETY: the file is as long as the capacity; no view is running.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(
+                            new.as_ptr(),
+                            self.heap.content.start().add(page * PAGE),
+                            PAGE,
+                        );
+                    }
+                }
+            }
+        }
+        self.heap.size.store(self.size(), Relaxed);
+        self.forget(&runs);
+        let kept = self.kept.load(Relaxed) + noted;
+        if kept > MAX_KEPT {
+            self.pages.discard(0, self.size());
+            self.kept.store(0, Relaxed);
+        } else {
+            self.kept.store(kept, Relaxed);
+        }
+    }
+
+    /// Drops the message's changes. False when the heap had grown: the instance knows the larger
+    /// size and cannot be used any more.
+    pub fn roll_back(&self) -> bool {
+        let runs = self.runs();
+        for &(first, len) in &runs {
+            self.pages.discard(first * PAGE, len * PAGE);
+        }
+        self.forget(&runs);
+        let committed = self.heap.size();
+        let grown = self.size() - committed;
+        if grown > 0 {
+            self.pages.protect(committed, grown, Access::None);
+            self.size.store(committed, Relaxed);
+        }
+        grown == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(view: &View, offset: usize, value: u8) {
+        assert!(view.prepare_write(offset, 1));
+        // SAFETY: prepared above.
+        unsafe { view.start().add(offset).write(value) };
+    }
+
+    fn read(view: &View, offset: usize) -> u8 {
+        assert!(offset < view.size());
+        // SAFETY: in range.
+        unsafe { view.start().add(offset).read() }
+    }
+
+    #[test]
+    fn commits_and_rolls_back() {
+        let heap = Heap::new(1 << 20, 1 << 24).expect("heap");
+        let view = View::new(heap.clone(), 0, 1 << 16).expect("view");
+        write(&view, 5000, 7);
+        write(&view, 5001, 8);
+        write(&view, 9000, 0);
+        assert_eq!(view.changed_pages(), 1);
+        let mut journal = Vec::new();
+        view.commit(|page, _| journal.push(page));
+        assert_eq!(journal, [1]);
+        assert_eq!((read(&view, 5000), heap.bytes()[5001]), (7, 8));
+        write(&view, 5000, 9);
+        view.grow_to(2 << 20).expect("grow");
+        write(&view, (1 << 20) + 3, 9);
+        assert!(!view.roll_back());
+        assert_eq!((read(&view, 5000), view.size()), (7, 1 << 20));
+        view.grow_to(2 << 20).expect("grow");
+        assert_eq!(read(&view, (1 << 20) + 3), 0);
+    }
+}

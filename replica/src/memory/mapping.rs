@@ -1,0 +1,152 @@
+//! Virtual memory: a safe shell around `mmap` and its relatives.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+/// A range of address space, unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the range belongs to this value alone; who reads and writes it is up to its owner.
+unsafe impl Send for Mapping {}
+unsafe impl Sync for Mapping {}
+
+/// What may be done with mapped pages.
+#[derive(Clone, Copy, Debug)]
+pub enum Access {
+    None,
+    Read,
+    ReadWrite,
+}
+
+impl Access {
+    fn flags(self) -> libc::c_int {
+        match self {
+            Access::None => libc::PROT_NONE,
+            Access::Read => libc::PROT_READ,
+            Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+impl Mapping {
+    fn map(len: usize, access: Access, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+        // SAFETY: a new range chosen by the kernel touches no memory in use.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                access.flags(),
+                flags | libc::MAP_NORESERVE,
+                fd,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping {
+            start: start.cast(),
+            len,
+        })
+    }
+
+    /// Zeroed memory that takes no room until it is written.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        Self::map(
+            len,
+            Access::ReadWrite,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+        )
+    }
+
+    /// Address space without access.
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        Self::map(
+            len,
+            Access::None,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+        )
+    }
+
+    /// The file's content; writes go to the file.
+    pub fn shared(file: &File, len: usize) -> io::Result<Self> {
+        Self::map(len, Access::ReadWrite, libc::MAP_SHARED, file.as_raw_fd())
+    }
+
+    /// Lays a private view of the file's first `len` bytes, without access, over the start.
+    pub fn overlay_private(&self, file: &File, len: usize) -> io::Result<()> {
+        assert!(len <= self.len);
+        // SAFETY: the range lies in this mapping, whose owner asks for its content to be replaced.
+        let start = unsafe {
+            libc::mmap(
+                self.start.cast(),
+                len,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// First byte.
+    pub fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Changes what may be done with a page-aligned part. Safe to call in a signal handler.
+    pub fn protect(&self, offset: usize, len: usize, access: Access) -> bool {
+        debug_assert!(offset + len <= self.len);
+        // SAFETY: the range lies in this mapping.
+        unsafe { libc::mprotect(self.start.add(offset).cast(), len, access.flags()) == 0 }
+    }
+
+    /// Drops private changes of a page-aligned part: it reads as the file again.
+    pub fn discard(&self, offset: usize, len: usize) {
+        debug_assert!(offset + len <= self.len);
+        // SAFETY: the range lies in this mapping, whose owner asks for its content to be dropped.
+        let result = unsafe {
+            libc::madvise(
+                self.start.add(offset).cast(),
+                len,
+                libc::MADV_DONTNEED,
+            )
+        };
+        assert_eq!(result, 0, "madvise on an own mapping");
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range belongs to this value, which is gone after this.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// A file that lives in memory only, sparse and empty.
+pub fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
+    // SAFETY: the name is a C string; the descriptor is new and owned by the file.
+    unsafe {
+        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(File::from_raw_fd(fd))
+    }
+}

@@ -1,0 +1,11 @@
+//! The two memories of a canister: heap and stable memory.
+//!
+//! Both are a sparse file that holds what is committed, and what the running message changed on
+//! top of it: so a message costs what it touches, however large the memory.
+
+pub mod heap;
+mod mapping;
+pub mod stable;
+
+/// Bytes of the pages that changes are tracked in.
+pub const PAGE: usize = 4096;

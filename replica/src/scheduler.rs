@@ -1,0 +1,457 @@
+//! Rounds: which canister executes what, by the IC's rules.
+//!
+//! A round goes in inner rounds. In each, the canisters with input are dealt to four threads; a
+//! thread executes its canisters' messages while it has instructions left. Then messages are
+//! delivered, and the next inner round begins with what the busiest thread left over.
+
+mod priority;
+mod thread;
+
+use crate::cycles::{SLICE, UPDATE_LIMIT};
+use crate::exec::update::Ran;
+use crate::exec::{Effects, RoundContext};
+use crate::execution::engine::THREAD_STACK;
+use crate::execution::failure::{ErrorCode, UserError};
+use crate::management::{self, Ended};
+use crate::state::canister::FirstInRound;
+use crate::state::queues::Letter;
+use crate::state::{Canister, Origin, Status};
+use crate::wasm::Export;
+use crate::{IngressStatus, Replica};
+use candid::Principal;
+use priority::Schedule;
+use std::collections::BTreeSet;
+
+/// Threads that canisters are dealt to.
+pub(crate) const THREADS: usize = 4;
+/// Instructions of a round: what 7 billion leave beside the longest message without slices.
+const ROUND: i64 = 7_000_000_000 - 5_000_000_000 + 1;
+/// What each message and each canister count besides their instructions.
+const PER_MESSAGE: i64 = 2_000_000;
+const PER_CANISTER: i64 = 8_000_000;
+/// What each canister counts at the end of an inner round.
+const PER_CANISTER_FINALIZATION: i64 = 12_000;
+/// Bytes that a canister may leave changed in a round.
+const HEAP_DELTA_RATE: u64 = 75 << 20;
+/// Bytes that may be left changed in an inner round.
+const HEAP_DELTA_ITERATION: u64 = 200_000_000;
+/// Instructions of subnet messages in a round.
+const SUBNET_MESSAGES: u64 = 7_000_000_000 / 16;
+/// How often canisters pay for storage.
+const CHARGE_EVERY_NS: u64 = 10_000_000_000;
+
+/// A message longer than a slice: it has run, and its effects come after the last slice.
+pub struct Paused {
+    pub(crate) ran: Ran,
+    /// Instructions not yet accounted to a round.
+    pub(crate) left: u64,
+    pub(crate) round: RoundContext,
+}
+
+/// An answer that an installation of several rounds gives at its end.
+pub struct DelayedAnswer {
+    pub(crate) rounds: u64,
+    pub(crate) origin: Origin,
+    pub(crate) cycles: u128,
+    pub(crate) result: Result<Vec<u8>, UserError>,
+}
+
+/// What one round executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundReport {
+    /// Messages that ended.
+    pub messages: u64,
+    /// Their instructions.
+    pub instructions: u64,
+}
+
+/// True when a canister has something to execute.
+pub(crate) fn has_next(canister: &Canister) -> bool {
+    priority::next(canister) != priority::Next::Nothing || canister.installing_rounds > 0
+}
+
+/// Runs something on a stack that canister code fits on.
+pub(crate) fn on_big_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let handle = std::thread::Builder::new()
+            .name("canister".into())
+            .stack_size(THREAD_STACK)
+            .spawn_scoped(scope, run)
+            .expect("the system gives a thread");
+        match handle.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+impl Replica {
+    /// Executes one consensus round.
+    pub(crate) fn round(&mut self) -> RoundReport {
+        self.rounds += 1;
+        self.time_ns = self.time_ns.max(self.last_round_ns + 1);
+        self.last_round_ns = self.time_ns;
+        let mut report = RoundReport::default();
+        let mut effects = Effects::default();
+        self.time_out_calls();
+        self.answer_random(&mut effects);
+        self.answer_delayed(&mut effects);
+        self.induct_ingress(&mut effects);
+        self.expire_ingress(&mut effects);
+        self.drain_subnet_queue(&mut effects);
+        self.settle(effects, &mut report);
+
+        let schedule = Schedule::new(&mut self.canisters, self.rounds);
+        let fully_executed = self.inner_rounds(&schedule, &mut report);
+        schedule.finish(&mut self.canisters, &fully_executed);
+
+        let mut effects = Effects::default();
+        self.route_outside();
+        self.process_stopping(&mut effects);
+        self.charge_for_storage(&mut effects);
+        self.settle(effects, &mut report);
+        for canister in self.canisters.values_mut() {
+            canister.heap_delta_debit = canister.heap_delta_debit.saturating_sub(HEAP_DELTA_RATE);
+            canister.install_debit = canister.install_debit.saturating_sub(SLICE);
+            canister.tasks.clear();
+            canister.installing_rounds = canister.installing_rounds.saturating_sub(1);
+        }
+        self.prune_ingress();
+        report
+    }
+
+    /// Takes over what executions brought.
+    fn settle(&mut self, effects: Effects, report: &mut RoundReport) {
+        report.messages += effects.messages;
+        report.instructions += effects.instructions;
+        for (id, status) in effects.ingress {
+            self.set_ingress(id, status);
+        }
+    }
+
+    fn inner_rounds(
+        &mut self,
+        schedule: &Schedule,
+        report: &mut RoundReport,
+    ) -> BTreeSet<Principal> {
+        let mut budget = ROUND;
+        let mut fully_executed = BTreeSet::new();
+        let mut first = true;
+        let mut heap_delta = 0;
+        let round = self.round_context();
+        for canister in self.canisters.values_mut() {
+            add_tasks(canister, &round);
+        }
+        loop {
+            let (active, prioritised) = schedule.active(&self.canisters, HEAP_DELTA_RATE);
+            schedule.charge_idle(&mut self.canisters, &mut fully_executed);
+            if active.is_empty() {
+                break;
+            }
+            let threads = priority::deal(&active, prioritised);
+            let results = thread::execute(
+                &mut self.canisters,
+                threads,
+                budget,
+                &round,
+                first,
+                HEAP_DELTA_ITERATION,
+            );
+            let mut used = 0;
+            for result in results {
+                used = used.max(result.used);
+                heap_delta += result.effects.heap_delta;
+                fully_executed.extend(result.fully_executed);
+                self.settle(result.effects, report);
+            }
+            budget -= used;
+            if used == 0 || budget <= 0 || heap_delta >= HEAP_DELTA_ITERATION {
+                break;
+            }
+            self.deliver();
+            budget -= PER_CANISTER_FINALIZATION * self.canisters.len() as i64;
+            if budget <= 0 {
+                break;
+            }
+            first = false;
+        }
+        fully_executed
+    }
+
+    /// Delivers messages among the canisters of the subnet; what is for nobody here stays.
+    fn deliver(&mut self) {
+        let ids: Vec<Principal> = self.canisters.keys().copied().collect();
+        for id in ids {
+            loop {
+                let Some(canister) = self.canisters.get_mut(&id) else {
+                    break;
+                };
+                let Some(letter) = canister.queues.pop_output() else {
+                    break;
+                };
+                self.deliver_letter(letter);
+            }
+        }
+    }
+
+    fn deliver_letter(&mut self, letter: Letter) {
+        let reject = |this: &mut Replica, request: crate::state::Request, code, text: String| {
+            if let Some(sender) = this.canisters.get_mut(&request.sender) {
+                let answer = crate::execution::api::Answer::Reject(code, text);
+                sender
+                    .queues
+                    .push_input(Letter::Response(crate::state::Response {
+                        receiver: request.sender,
+                        respondent: request.receiver,
+                        callback: request.callback,
+                        answer,
+                        refund: request.cycles,
+                    }));
+            }
+        };
+        match letter {
+            Letter::Response(response) => {
+                if let Some(receiver) = self.canisters.get_mut(&response.receiver) {
+                    if receiver.callbacks.contains_key(&response.callback) {
+                        receiver.queues.push_input(Letter::Response(response));
+                    } else {
+                        // The caller waits no more; its cycles come back all the same.
+                        receiver.cycles += response.refund;
+                    }
+                }
+            }
+            Letter::Request(request)
+                if request.receiver == Principal::management_canister()
+                    || request.receiver == self.subnet_id =>
+            {
+                self.subnet_outbox.push(request);
+            }
+            Letter::Request(request) => {
+                let id = request.receiver;
+                match self.canisters.get_mut(&id) {
+                    Some(receiver) => match receiver.status {
+                        Status::Running => receiver.queues.push_input(Letter::Request(request)),
+                        Status::Stopping(_) => {
+                            reject(self, request, 5, format!("Canister {id} is stopping"));
+                        }
+                        Status::Stopped => {
+                            reject(self, request, 5, format!("Canister {id} is stopped"));
+                        }
+                    },
+                    None => {
+                        let (first, last) = self.effective_range();
+                        let text = if first <= id && id <= last {
+                            format!("Canister {id} not found")
+                        } else {
+                            format!("No route to canister {id}")
+                        };
+                        reject(self, request, 3, text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers what is left at the end of a round, and takes calls of the management canister.
+    fn route_outside(&mut self) {
+        self.deliver();
+        for request in std::mem::take(&mut self.subnet_outbox) {
+            self.subnet_queue.push_back(management::Call {
+                origin: Origin::Canister {
+                    sender: request.sender,
+                    callback: request.callback,
+                    deadline_ns: request.deadline_ns,
+                },
+                method: request.method,
+                arg: request.arg,
+                cycles: request.cycles,
+            });
+        }
+    }
+
+    /// Executes calls of the management canister, but not those about a canister that is busy.
+    fn drain_subnet_queue(&mut self, effects: &mut Effects) {
+        let before = self.install_instructions;
+        let mut waiting = std::collections::VecDeque::new();
+        while let Some(call) = self.subnet_queue.pop_front() {
+            let used = self.install_instructions - before;
+            if used >= SUBNET_MESSAGES || self.is_busy(&call) {
+                waiting.push_back(call);
+                continue;
+            }
+            match self.manage(&call, effects) {
+                Ended::Now(result, refund) => {
+                    self.answer(&call.origin, result, refund, effects);
+                }
+                Ended::Later => {
+                    if let Origin::Ingress { id, .. } = &call.origin {
+                        effects.ingress.push((*id, IngressStatus::Processing));
+                    }
+                }
+            }
+        }
+        self.subnet_queue = waiting;
+    }
+
+    fn is_busy(&self, call: &management::Call) -> bool {
+        let changes = matches!(
+            call.method.as_str(),
+            "install_code"
+                | "install_chunked_code"
+                | "stop_canister"
+                | "uninstall_code"
+                | "delete_canister"
+                | "take_canister_snapshot"
+                | "load_canister_snapshot"
+        );
+        if !changes {
+            return false;
+        }
+        let installs = call.method.starts_with("install");
+        let target = management::target(&call.method, &call.arg).ok().flatten();
+        let canister = target.and_then(|id| self.canisters.get(&id));
+        canister.is_some_and(|c| c.paused.is_some() || c.installing_rounds > 0)
+            || (installs && !self.delayed.is_empty())
+    }
+
+    fn answer_delayed(&mut self, effects: &mut Effects) {
+        for mut delayed in std::mem::take(&mut self.delayed) {
+            delayed.rounds -= 1;
+            if delayed.rounds == 0 {
+                self.answer(&delayed.origin, delayed.result, delayed.cycles, effects);
+            } else {
+                self.delayed.push(delayed);
+            }
+        }
+    }
+
+    /// Answers `raw_rand` of the round before.
+    fn answer_random(&mut self, effects: &mut Effects) {
+        use sha2::{Digest, Sha256};
+        for (index, origin) in std::mem::take(&mut self.random_requests)
+            .into_iter()
+            .enumerate()
+        {
+            let mut hash = Sha256::new();
+            hash.update(b"raw_rand");
+            hash.update(self.config.seed.to_le_bytes());
+            hash.update(self.rounds.to_le_bytes());
+            hash.update((index as u64).to_le_bytes());
+            let bytes = serde_bytes::ByteBuf::from(hash.finalize().to_vec());
+            let result = candid::encode_one(bytes).map_err(|error| {
+                UserError::new(ErrorCode::InvalidManagementPayload, error.to_string())
+            });
+            self.answer(&origin, result, 0, effects);
+        }
+    }
+
+    /// Rejects best-effort calls whose deadline has passed; late answers are dropped.
+    fn time_out_calls(&mut self) {
+        let now = self.time_ns;
+        for canister in self.canisters.values_mut() {
+            let late: Vec<(u64, Principal)> = canister
+                .callbacks
+                .iter()
+                .filter(|(_, callback)| callback.deadline_ns != 0 && callback.deadline_ns <= now)
+                .filter(|(_, callback)| !callback.timed_out)
+                .map(|(id, callback)| (*id, callback.callee))
+                .collect();
+            for (id, callee) in late {
+                if let Some(callback) = canister.callbacks.get_mut(&id) {
+                    callback.timed_out = true;
+                }
+                let answer = crate::execution::api::Answer::Reject(
+                    6,
+                    "Call deadline has expired.".into(),
+                );
+                let receiver = canister.id;
+                canister
+                    .queues
+                    .push_input(Letter::Response(crate::state::Response {
+                        receiver,
+                        respondent: callee,
+                        callback: id,
+                        answer,
+                        refund: 0,
+                    }));
+            }
+        }
+    }
+
+    fn charge_for_storage(&mut self, effects: &mut Effects) {
+        let now = self.time_ns;
+        let fees = self.fees();
+        if fees.free || now < self.last_charge_ns + CHARGE_EVERY_NS {
+            return;
+        }
+        let elapsed = now - self.last_charge_ns;
+        self.last_charge_ns = now;
+        for canister in self.canisters.values_mut() {
+            let bytes = canister.memory_usage().max(canister.settings.memory_allocation);
+            let cost = fees.storage(bytes, elapsed)
+                + fees.compute(canister.settings.compute_allocation, elapsed / 1_000_000_000);
+            if cost > canister.cycles || (canister.cycles == 0 && canister.code.is_some()) {
+                canister.cycles = 0;
+                management::uninstall(canister, effects);
+                canister.settings.compute_allocation = 0;
+                canister.settings.memory_allocation = 0;
+            } else {
+                canister.cycles -= cost;
+            }
+            canister.consumed.storage += cost as i128;
+        }
+    }
+}
+
+/// True when a canister cannot pay for a message.
+fn is_frozen(canister: &Canister, round: &RoundContext) -> bool {
+    let wide = canister
+        .code
+        .as_ref()
+        .is_some_and(|code| code.module.memory64);
+    let cost = round.fees.execution(UPDATE_LIMIT, wide);
+    cost > 0 && canister.cycles < canister.freezing_limit(round.fees) + cost
+}
+
+/// Queues the timer and heartbeat that run first in this round.
+fn add_tasks(canister: &mut Canister, round: &RoundContext) {
+    canister.tasks.clear();
+    if !matches!(canister.status, Status::Running)
+        || canister.paused.is_some()
+        || canister.installing_rounds > 0
+    {
+        return;
+    }
+    let heartbeat = canister.exports(Export::Heartbeat);
+    let timer = canister.timer.is_some_and(|time| time <= round.time_ns)
+        && canister.exports(Export::GlobalTimer);
+    if !(heartbeat || timer) || is_frozen(canister, round) {
+        return;
+    }
+    for _ in 0..3 {
+        let first = canister.first;
+        canister.first = match first {
+            FirstInRound::Timer => FirstInRound::Heartbeat,
+            FirstInRound::Heartbeat => FirstInRound::Message,
+            FirstInRound::Message => FirstInRound::Timer,
+        };
+        match first {
+            FirstInRound::Timer if timer => {
+                canister.tasks.push_back(Export::GlobalTimer);
+                if heartbeat {
+                    canister.tasks.push_back(Export::Heartbeat);
+                }
+                return;
+            }
+            FirstInRound::Heartbeat if heartbeat => {
+                canister.tasks.push_back(Export::Heartbeat);
+                if timer {
+                    canister.tasks.push_back(Export::GlobalTimer);
+                }
+                return;
+            }
+            FirstInRound::Message if canister.queues.has_input() => return,
+            _ => {}
+        }
+    }
+}

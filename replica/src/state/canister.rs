@@ -1,0 +1,343 @@
+//! A canister.
+
+use super::calls::{CallContext, Callback, Origin};
+use super::queues::Queues;
+use crate::cycles::Fees;
+use crate::execution::Instance;
+use crate::execution::instance::GlobalValue;
+use crate::log::Log;
+use crate::memory::heap::Heap;
+use crate::memory::stable::Stable;
+use crate::wasm::{CompiledModule, Export};
+use candid::Principal;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Default heap limit, in bytes: 3 GiB.
+pub const DEFAULT_HEAP_LIMIT: u64 = 3 << 30;
+/// Default freezing threshold, in seconds: 30 days.
+pub const DEFAULT_FREEZING_THRESHOLD: u64 = 2_592_000;
+/// Default limit of reserved cycles.
+pub const DEFAULT_RESERVED_LIMIT: u128 = 5_000_000_000_000;
+/// Memory that a canister takes besides its module, heap, stable memory and data, in bytes.
+const HISTORY_BYTES: u64 = 0;
+
+/// Who may read a canister's log or its snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Readers {
+    #[default]
+    Controllers,
+    Public,
+    Allowed(Vec<Principal>),
+}
+
+/// What controllers can set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    pub controllers: Vec<Principal>,
+    pub compute_allocation: u64,
+    pub memory_allocation: u64,
+    pub freezing_threshold: u64,
+    pub reserved_cycles_limit: u128,
+    pub log_visibility: Readers,
+    pub snapshot_visibility: Readers,
+    pub wasm_memory_limit: Option<u64>,
+    pub wasm_memory_threshold: u64,
+    pub environment_variables: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// The settings of a new canister.
+    pub fn new(controller: Principal) -> Settings {
+        Settings {
+            controllers: vec![controller],
+            compute_allocation: 0,
+            memory_allocation: 0,
+            freezing_threshold: DEFAULT_FREEZING_THRESHOLD,
+            reserved_cycles_limit: DEFAULT_RESERVED_LIMIT,
+            log_visibility: Readers::Controllers,
+            snapshot_visibility: Readers::Controllers,
+            wasm_memory_limit: Some(DEFAULT_HEAP_LIMIT),
+            wasm_memory_threshold: 0,
+            environment_variables: Vec::new(),
+        }
+    }
+}
+
+/// A request to stop that waits for open calls.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StopRequest {
+    pub origin: Origin,
+    pub cycles: u128,
+    pub since_ns: u64,
+}
+
+/// Whether a canister takes messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Status {
+    Running,
+    Stopping(Vec<StopRequest>),
+    Stopped,
+}
+
+/// State of the low-memory hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LowMemoryHook {
+    #[default]
+    NotSatisfied,
+    Ready,
+    Executed,
+}
+
+/// What a canister does first in a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstInRound {
+    #[default]
+    Timer,
+    Heartbeat,
+    Message,
+}
+
+/// Installed code.
+pub struct Code {
+    pub module: Arc<CompiledModule>,
+    pub heap: Arc<Heap>,
+    pub globals: Vec<Option<GlobalValue>>,
+    /// The instance that executes messages; made when needed.
+    pub instance: Option<Instance>,
+    /// The instance that executes queries, on the same committed heap.
+    pub query_instance: Option<Instance>,
+}
+
+impl Code {
+    /// The instance that executes queries.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn query_instance(&mut self) -> Result<&mut Instance, String> {
+        let usable = self.query_instance.as_mut().is_some_and(|instance| {
+            !instance.is_spent()
+                && instance.view().size() == self.heap.size()
+                && instance.set_globals(&self.globals).is_ok()
+        });
+        if !usable {
+            self.query_instance = None;
+            let mut instance =
+                Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
+            instance.set_memory64(self.module.memory64);
+            self.query_instance = Some(instance);
+        }
+        self.query_instance
+            .as_mut()
+            .ok_or_else(|| "no instance".to_string())
+    }
+
+    /// The instance that executes messages.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn instance(&mut self) -> Result<&mut Instance, String> {
+        if self.instance.as_ref().is_none_or(Instance::is_spent) {
+            self.instance = None;
+            let mut instance =
+                Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
+            instance.set_memory64(self.module.memory64);
+            self.instance = Some(instance);
+        }
+        self.instance
+            .as_mut()
+            .ok_or_else(|| "no instance".to_string())
+    }
+}
+
+/// Cycles consumed, by use.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Consumed {
+    /// Executing messages, with what is held back for the answers of open calls.
+    pub instructions: i128,
+    pub burned: i128,
+    pub ingress: i128,
+    pub transmission: i128,
+    pub storage: i128,
+}
+
+/// Figures about what a canister has executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Messages executed (updates, callbacks, timers, heartbeats, replicated queries).
+    pub messages: u64,
+    /// Instructions of these messages.
+    pub instructions: u64,
+    /// Instructions of the largest.
+    pub largest: u64,
+    /// Rounds in which a message of the canister ran.
+    pub rounds: u64,
+}
+
+/// A canister.
+pub struct Canister {
+    pub id: Principal,
+    pub settings: Settings,
+    pub cycles: u128,
+    pub consumed: Consumed,
+    pub status: Status,
+    pub contexts: BTreeMap<u64, CallContext>,
+    pub callbacks: BTreeMap<u64, Callback>,
+    pub next_id: u64,
+    pub queues: Queues,
+    pub timer: Option<u64>,
+    pub low_memory: LowMemoryHook,
+    pub first: FirstInRound,
+    pub version: u64,
+    pub certified_data: Vec<u8>,
+    pub code: Option<Code>,
+    pub stable: Stable,
+    pub log: Log,
+    pub chunks: BTreeMap<[u8; 32], Arc<Vec<u8>>>,
+    pub heap_delta_debit: u64,
+    pub install_debit: u64,
+    pub priority: i64,
+    pub priority_credit: i64,
+    pub long_prioritised: bool,
+    /// A message longer than a slice that has not ended.
+    pub paused: Option<Box<crate::scheduler::Paused>>,
+    /// Rounds that an installation still takes.
+    pub installing_rounds: u64,
+    /// Timer, heartbeat or hook to run in this round.
+    pub tasks: std::collections::VecDeque<Export>,
+    pub totals: Totals,
+    pub last_charge_ns: u64,
+    pub created_ns: u64,
+}
+
+impl Canister {
+    /// A canister without code.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn new(
+        id: Principal,
+        controller: Principal,
+        cycles: u128,
+        now_ns: u64,
+    ) -> std::io::Result<Canister> {
+        Ok(Canister {
+            id,
+            settings: Settings::new(controller),
+            cycles,
+            consumed: Consumed::default(),
+            status: Status::Running,
+            contexts: BTreeMap::new(),
+            callbacks: BTreeMap::new(),
+            next_id: 1,
+            queues: Queues::default(),
+            timer: None,
+            low_memory: LowMemoryHook::default(),
+            first: FirstInRound::default(),
+            version: 0,
+            certified_data: Vec::new(),
+            code: None,
+            stable: Stable::new()?,
+            log: Log::default(),
+            chunks: BTreeMap::new(),
+            heap_delta_debit: 0,
+            install_debit: 0,
+            priority: 0,
+            priority_credit: 0,
+            long_prioritised: false,
+            paused: None,
+            installing_rounds: 0,
+            tasks: Default::default(),
+            totals: Totals::default(),
+            last_charge_ns: now_ns,
+            created_ns: now_ns,
+        })
+    }
+
+    /// Committed size of the stable memory, in pages of 64 KiB.
+    pub fn stable_pages(&self) -> u64 {
+        self.stable.committed_pages()
+    }
+
+    /// Bytes of heap.
+    pub fn heap_bytes(&self) -> u64 {
+        self.code.as_ref().map_or(0, |code| code.heap.size() as u64)
+    }
+
+    /// Bytes that are paid for.
+    pub fn memory_usage(&self) -> u64 {
+        let code = self.code.as_ref();
+        let module = code.map_or(0, |code| {
+            let metadata: usize = code
+                .module
+                .metadata
+                .iter()
+                .map(|(name, (_, data))| name.len() + data.len())
+                .sum();
+            (code.module.wasm.len() + metadata + 8 * code.globals.len()) as u64
+        });
+        let chunks: u64 = self.chunks.len() as u64 * (1 << 20);
+        module + chunks + self.heap_bytes() + self.stable_pages() * 65_536 + HISTORY_BYTES
+    }
+
+    /// Cycles below which the canister is frozen.
+    pub fn freezing_limit(&self, fees: Fees) -> u128 {
+        let memory = self.memory_usage().max(self.settings.memory_allocation);
+        let seconds = self.settings.freezing_threshold;
+        (u128::from(memory) * fees.gib(seconds) >> 30)
+            + fees.compute(self.settings.compute_allocation, seconds)
+    }
+
+    /// Takes cycles unless that would freeze the canister; else gives what is missing.
+    pub fn withdraw(&mut self, cycles: u128, fees: Fees) -> Result<(), u128> {
+        let needed = cycles.saturating_add(self.freezing_limit(fees));
+        if cycles > 0 && self.cycles < needed {
+            return Err(needed - self.cycles);
+        }
+        self.cycles -= cycles.min(self.cycles);
+        Ok(())
+    }
+
+    /// Open calls of a context.
+    pub fn open_calls(&self, context: u64) -> usize {
+        self.callbacks
+            .values()
+            .filter(|callback| callback.context == context)
+            .count()
+    }
+
+    /// True when a principal is one of the controllers.
+    pub fn is_controller(&self, who: &Principal) -> bool {
+        self.settings.controllers.contains(who)
+    }
+
+    /// True when a principal may read the log, and with it backtraces.
+    pub fn may_read_log(&self, who: &Principal) -> bool {
+        self.is_controller(who)
+            || match &self.settings.log_visibility {
+                Readers::Controllers => false,
+                Readers::Public => true,
+                Readers::Allowed(allowed) => allowed.contains(who),
+            }
+    }
+
+    /// True when the module has that entry point.
+    pub fn exports(&self, export: Export) -> bool {
+        self.code
+            .as_ref()
+            .is_some_and(|code| code.module.exports(export))
+    }
+
+    /// True when the low-memory hook runs next.
+    pub fn hook_is_due(&self) -> bool {
+        self.low_memory == LowMemoryHook::Ready && self.exports(Export::OnLowWasmMemory)
+    }
+
+    /// A new number for a call context or callback.
+    pub fn new_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+}
