@@ -1,62 +1,65 @@
 //! What each command does.
 
-use crate::arguments::{Arguments, Command, Config, Global, Install, Prompt, Upload, Verify};
+use crate::arguments::{Arguments, Command, Config, Global, Install, Prompt, Upload};
 use crate::chat;
 use crate::display::{self, UploadBars};
-use anyhow::{Context, Result, bail};
+use crate::verify::verify;
+use anyhow::{Context, Result};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
-use loader::types::{ConfigPatch, Input, Message, Phase};
+use loader::types::{ConfigPatch, Input, Message};
 use loader::upload::{UploadOptions, upload};
 use loader::{Client, Network, identity, management, network};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+/// Runs the command; gives the program's exit code.
+pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { global, command } = arguments;
     let identity = identity(&global)?;
     if let Command::Principal = command {
-        let principal = identity.sender().map_err(anyhow::Error::msg)?;
-        return display::result(
-            global.json,
-            &json!({ "principal": principal.to_text() }),
-            || principal.to_text(),
-        );
+        principal(global.json, identity.as_ref())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let network = Network::connect(&global.network, identity).await?;
     if let Command::Install(arguments) = command {
-        return install(&network, &global, arguments).await;
+        install(&network, &global, arguments).await?;
+        return Ok(ExitCode::SUCCESS);
     }
     let canister = global
         .canister
         .context("which canister? Name it with --canister ID (or LLM_CANISTER)")?;
     let client = Client::new(network, canister);
+    let json = global.json;
     match command {
-        Command::Upload(arguments) => send(&client, global.json, arguments).await,
-        Command::Status => status(&client, global.json).await,
-        Command::Prompt(arguments) => prompt(&client, global.json, arguments).await,
-        Command::Chat(arguments) => chat::converse(&client, global.json, &arguments.sampling).await,
-        Command::Config(arguments) => configure(&client, global.json, arguments).await,
-        Command::Verify(arguments) => verify(&client, global.json, arguments).await,
+        Command::Upload(arguments) => send(&client, json, arguments).await?,
+        Command::Status => status(&client, json).await?,
+        Command::Prompt(arguments) => prompt(&client, json, arguments).await?,
+        Command::Chat(arguments) => chat::converse(&client, json, &arguments.sampling).await?,
+        Command::Config(arguments) => configure(&client, json, arguments).await?,
+        Command::Verify(arguments) => return verify(&client, json, &arguments).await,
         Command::Cancel { id } => {
             client.cancel(id).await?;
-            display::result(global.json, &json!({ "cancelled": id }), || {
+            display::result(json, &json!({ "cancelled": id }), || {
                 format!("cancelled {id}")
-            })
+            })?;
         }
         Command::Abort => {
             client.upload_abort().await?;
-            display::result(global.json, &json!({ "aborted": true }), || {
-                "dropped".into()
-            })
+            display::result(json, &json!({ "aborted": true }), || "dropped".into())?;
         }
-        Command::Install(_) | Command::Principal => Ok(()),
+        Command::Install(_) | Command::Principal => {}
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn principal(json: bool, identity: &dyn Identity) -> Result<()> {
+    let principal = identity.sender().map_err(anyhow::Error::msg)?.to_text();
+    display::result(json, &json!({ "principal": principal }), || {
+        principal.clone()
+    })
 }
 
 /// The key to sign with: the one named; else on a local replica one that is kept; else none.
@@ -160,59 +163,4 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
     display::result(json, &serde_json::to_value(config)?, || {
         display::config_text(&config)
     })
-}
-
-async fn verify(client: &Client, json: bool, arguments: Verify) -> Result<()> {
-    let mut report = serde_json::Map::new();
-    let mut lines = Vec::new();
-    let mut same = true;
-    let mut compare = |what: &str, file: &Path, there: Option<String>| -> Result<()> {
-        let here = sha256(file)?;
-        let there = there.unwrap_or_else(|| "nothing".into());
-        let verdict = if here == there {
-            "the same"
-        } else {
-            "DIFFERENT"
-        };
-        lines.push(format!("{what}: {verdict} (here {here}, there {there})"));
-        report.insert(
-            what.into(),
-            json!({ "same": here == there, "here": here, "there": there }),
-        );
-        same &= here == there;
-        Ok(())
-    };
-    if let Some(file) = &arguments.wasm {
-        let hash = management::module_hash(client.network(), client.canister()).await?;
-        compare("code", file, hash.map(hex::encode))?;
-    }
-    if let Some(file) = &arguments.model {
-        let model = client.status_certified().await?.model;
-        // Before the canister has verified the file itself, the hash is only what was announced.
-        let verified = matches!(
-            model.phase,
-            Phase::Preparing | Phase::Restoring | Phase::Ready
-        );
-        let stored = model.manifest.filter(|_| verified);
-        compare(
-            "model",
-            file,
-            stored.map(|stored| hex::encode(stored.sha256)),
-        )?;
-    }
-    display::result(json, &report.into(), || lines.join("\n"))?;
-    if !same {
-        bail!("the canister is not what it should be");
-    }
-    Ok(())
-}
-
-/// SHA-256 of a file, hexadecimal.
-fn sha256(path: &Path) -> Result<String> {
-    let file = File::open(path).and_then(|mut file| {
-        let mut hash = Sha256::new();
-        std::io::copy(&mut file, &mut hash)?;
-        Ok(hex::encode(hash.finalize()))
-    });
-    file.with_context(|| format!("cannot read {}", path.display()))
 }

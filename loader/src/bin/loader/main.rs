@@ -4,6 +4,7 @@ mod arguments;
 mod chat;
 mod commands;
 mod display;
+mod verify;
 
 use arguments::Arguments;
 use clap::Parser;
@@ -14,7 +15,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.global.json;
     match commands::run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             display::error(&error, json);
             ExitCode::FAILURE

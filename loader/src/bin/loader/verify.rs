@@ -1,0 +1,69 @@
+//! Checking what a canister runs, against the subnet's certificates.
+
+use crate::arguments::Verify;
+use crate::display;
+use anyhow::{Context, Result};
+use loader::types::Phase;
+use loader::{Client, management};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Compares the canister's code and model with files; prints both and fails where they differ.
+pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
+    let mut report = serde_json::Map::new();
+    let mut lines = Vec::new();
+    let mut same = true;
+    let mut compare = |what: &str, file: &Path, there: Option<String>| -> Result<()> {
+        let here = sha256(file)?;
+        let there = there.unwrap_or_else(|| "nothing".into());
+        let verdict = if here == there {
+            "the same"
+        } else {
+            "DIFFERENT"
+        };
+        lines.push(format!("{what}: {verdict} (here {here}, there {there})"));
+        report.insert(
+            what.into(),
+            json!({ "same": here == there, "here": here, "there": there }),
+        );
+        same &= here == there;
+        Ok(())
+    };
+    if let Some(file) = &arguments.wasm {
+        let hash = management::module_hash(client.network(), client.canister()).await?;
+        compare("code", file, hash.map(hex::encode))?;
+    }
+    if let Some(file) = &arguments.model {
+        let model = client.status_certified().await?.model;
+        // Before the canister has verified the file itself, the hash is only what was announced.
+        let verified = matches!(
+            model.phase,
+            Phase::Preparing | Phase::Restoring | Phase::Ready
+        );
+        let stored = model.manifest.filter(|_| verified);
+        compare(
+            "model",
+            file,
+            stored.map(|stored| hex::encode(stored.sha256)),
+        )?;
+    }
+    display::result(json, &report.into(), || lines.join("\n"))?;
+    Ok(if same {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// SHA-256 of a file, hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let file = File::open(path).and_then(|mut file| {
+        let mut hash = Sha256::new();
+        std::io::copy(&mut file, &mut hash)?;
+        Ok(hex::encode(hash.finalize()))
+    });
+    file.with_context(|| format!("cannot read {}", path.display()))
+}
