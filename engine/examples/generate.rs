@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokens = if plain {
         tokenizer.encode_plain(&prompt)?
     } else {
-        let message = Message { role: "user".into(), content: prompt };
+        let message = Message {
+            role: "user".into(),
+            content: prompt,
+        };
         Template::from_gguf(&file)?.encode(&[message], &tokenizer)?
     };
     eprintln!("prompt: {tokens:?}");
@@ -53,6 +56,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let seconds = start.elapsed().as_secs_f32();
     eprintln!("tokens: {:?}", generation.generated());
-    eprintln!("{:.1} ms a token", 1e3 * seconds / generation.tokens.len() as f32);
+    eprintln!(
+        "{:.1} ms a token",
+        1e3 * seconds / generation.tokens.len() as f32
+    );
     Ok(())
 }

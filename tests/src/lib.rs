@@ -4,7 +4,12 @@
 //! A test that only asks uses [`shared`]: one canister with the model in it for the whole test
 //! program. A test that changes a canister starts a [`Testbed`] and installs its own.
 
+pub mod agreement;
+pub mod bench;
+pub mod chats;
 mod files;
+pub mod native;
+pub mod reference;
 
 pub use files::{folder, model, tagged, wasm};
 

@@ -41,6 +41,7 @@ pub const fn unit_bytes(head_dim: usize) -> usize {
 pub struct Scratch {
     scores: Vec<f32>,
     weights: [f32; BLOCK],
+    value_scales: [f32; BLOCK],
     weights_q: [i16; BLOCK],
     query_q: Vec<i16>,
 }
@@ -51,6 +52,7 @@ impl Scratch {
         Self {
             scores: Vec::new(),
             weights: [0.0; BLOCK],
+            value_scales: [0.0; BLOCK],
             weights_q: [0; BLOCK],
             query_q: vec![0; head_dim],
         }
@@ -152,15 +154,17 @@ pub fn attend<'a>(
     let mut total = V128::zero();
     for b in 0..blocks {
         let unit = units(first + b);
-        let value_scales = &unit[2 * half_bytes(n) + 4 * BLOCK..];
+        let begin = seen.start.saturating_sub(origin + b * BLOCK);
+        let end = (seen.end - origin - b * BLOCK).min(BLOCK);
+        read_value_scales(unit, n, begin..end, &mut scratch.value_scales);
         let scores = &scratch.scores[b * BLOCK..(b + 1) * BLOCK];
         let (mut sum, mut largest) = (V128::zero(), V128::zero());
         for i in (0..BLOCK).step_by(4) {
-            // Safety: scores, weights and the value scales have BLOCK floats each.
+            // Safety: scores, weights and value scales have BLOCK floats each.
             unsafe {
                 let e = exp(V128::load(scores.as_ptr().add(i)).sub(max));
                 total = total.add(e);
-                let w = e.mul(V128::load(value_scales.as_ptr().add(4 * i)));
+                let w = e.mul(V128::load(scratch.value_scales.as_ptr().add(i)));
                 w.store(scratch.weights.as_mut_ptr().add(i));
                 sum = sum.add(w);
                 largest = largest.pmax(w);
@@ -186,6 +190,18 @@ pub fn attend<'a>(
         // Safety: a chunk is four floats.
         unsafe { V128::load(o.as_ptr()).mul(inverse).store(o.as_mut_ptr()) };
     }
+}
+
+/// The value scales of the positions `seen` in a block, and zeros elsewhere: what lies there may be
+/// anything.
+fn read_value_scales(unit: &[u8], n: usize, seen: std::ops::Range<usize>, out: &mut [f32; BLOCK]) {
+    let scales = &unit[2 * half_bytes(n) + 4 * BLOCK..][..4 * BLOCK];
+    for i in (0..BLOCK).step_by(4) {
+        // Safety: both hold BLOCK floats.
+        unsafe { V128::load(scales.as_ptr().add(4 * i)).store(out.as_mut_ptr().add(i)) };
+    }
+    out[..seen.start].fill(0.0);
+    out[seen.end..].fill(0.0);
 }
 
 /// Quantizes a query within the L1 bound; gives what an integer score is worth.
@@ -338,7 +354,7 @@ mod tests {
             let ks = vectors(n, positions, seed, size);
             let vs = vectors(n, positions, seed ^ 77, 1.0);
             let q = &vectors(n, 1, seed ^ 99, size)[0];
-            let mut units = vec![vec![0u8; unit_bytes(n)]; positions.div_ceil(BLOCK)];
+            let mut units = vec![vec![0xffu8; unit_bytes(n)]; positions.div_ceil(BLOCK)];
             for p in 0..positions {
                 write_row(&mut units[p / BLOCK], p % BLOCK, &ks[p], &vs[p]);
             }

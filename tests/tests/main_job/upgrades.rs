@@ -1,0 +1,77 @@
+//! An upgrade at any moment loses nothing: the generation goes on by itself with the same tokens.
+
+use anyhow::Result;
+use e2e::chats::{chat, greedy, set_budget, until, until_ready};
+use e2e::native::Native;
+use loader::generate::follow;
+use loader::management::{self, Mode};
+use loader::types::{Generation, GenerationState};
+
+const QUESTION: &str = "Why do we sleep? Answer in two short sentences.";
+const TOKENS: u32 = 40;
+/// A few layers a message: every pause is inside a token.
+const INSIDE: u64 = 40_000_000;
+/// A few tokens a message.
+const BETWEEN: u64 = 400_000_000;
+
+/// The moments: a name, the budget of a round, and how to know that it has come.
+type Moment = (&'static str, u64, fn(&Generation) -> bool);
+
+const MOMENTS: [Moment; 3] = [
+    ("prompt half read", BETWEEN, |g| {
+        g.prompt_tokens_done > 4 && g.prompt_tokens_done < g.prompt_tokens
+    }),
+    ("between tokens", BETWEEN, |g| {
+        matches!(g.state, GenerationState::Generating) && g.generated_tokens > 4
+    }),
+    ("inside a token", INSIDE, |g| {
+        matches!(g.state, GenerationState::Generating) && g.generated_tokens > 2
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
+    let testbed = e2e::Testbed::start()?;
+    let client = testbed.install_with_model().await?;
+    let network = client.network().clone();
+    let canister = client.canister();
+    let mut native = Native::load(&e2e::model()?)?;
+    let question = native.chat(QUESTION)?;
+    let expected = native.greedy(&question, TOKENS as usize)?;
+    let code = e2e::wasm()?;
+    let other_build = e2e::tagged(&code, "another build");
+
+    println!("moment             stopped  build    restore instructions");
+    for (moment, budget, reached) in MOMENTS {
+        for stopped in [false, true] {
+            for (build, module) in [("same", &code), ("other", &other_build)] {
+                set_budget(&client, budget).await?;
+                let started = client.generate(chat(QUESTION), greedy(TOKENS)).await?;
+                let seen = until(&client, started.id, reached).await?;
+                if stopped {
+                    management::stop(&network, canister).await?;
+                }
+                management::install(&network, canister, module, Mode::Upgrade).await?;
+                if stopped {
+                    management::start(&network, canister).await?;
+                }
+                let answer = follow(&client, started.id, |_| ()).await?;
+                until_ready(&client).await?;
+                let info = client.status().await?.model.info;
+                println!(
+                    "{moment:18} {stopped:7}  {build:6}  {:15}",
+                    info.map_or(0, |i| i.restore_instructions)
+                );
+                assert!(
+                    seen.generated_tokens < answer.generated_tokens,
+                    "it was over before"
+                );
+                assert_eq!(
+                    answer.token_ids, expected,
+                    "{moment}, stopped {stopped}, {build}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
