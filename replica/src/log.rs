@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Bytes that a log holds.
-const CAPACITY: usize = 4096;
+pub const CAPACITY: usize = 4096;
 /// Bytes that each record takes besides its content.
 const OVERHEAD: usize = 40;
 

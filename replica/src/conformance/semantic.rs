@@ -76,6 +76,9 @@ fn settings(value: &Value) -> CanisterSettings {
             _ => None,
         },
         snapshot_visibility: None,
+        status_visibility: None,
+        log_memory_limit: None,
+        minimum_incoming_canister_call_cycles: None,
         wasm_memory_limit: nat("wasm_memory_limit"),
         wasm_memory_threshold: nat("wasm_memory_threshold"),
         environment_variables: None,
@@ -142,13 +145,19 @@ impl Run {
             for message in messages {
                 let to = self.canister(text(message, "canister")?)?;
                 let arg = self.arg(&message["arg_hex"])?;
-                messages_args.push((to, text(message, "method")?.to_string(), arg, sender(message)?));
+                messages_args.push(Message {
+                    to,
+                    method: text(message, "method")?.to_string(),
+                    arg,
+                    sender: sender(message)?,
+                    tag: message["tag"].as_str().map(str::to_string),
+                });
             }
         }
         let settings_value = self.named_settings(&step["settings"])?;
         let before = self.driver.totals();
         let cycles = id.map(|id| self.driver.instruction_cycles(&id));
-        let all_cycles: i128 = self.all_cycles();
+        let first_cycles = self.first_cycles();
         let mut seen = Observed::default();
         let answer = self.execute(step, op, id, arg, messages_args, settings_value, &mut seen)?;
         if let Some(answer) = answer {
@@ -170,7 +179,7 @@ impl Run {
         if let (Some(expected), false) = (integer(&expect["cycles"]["Instructions"]), compiles) {
             let got = match (id, cycles) {
                 (Some(id), Some(cycles)) => self.driver.instruction_cycles(&id) - cycles,
-                _ => self.all_cycles() - all_cycles,
+                _ => self.first_cycles() - first_cycles,
             };
             compare(&label, "cycles.Instructions", expected, got, &mut self.out);
         }
@@ -186,11 +195,12 @@ impl Run {
         Ok(())
     }
 
-    fn all_cycles(&self) -> i128 {
+    /// Cycles of the canister that steps without one are about: the first by name.
+    fn first_cycles(&self) -> i128 {
         self.canisters
             .values()
-            .map(|id| self.driver.instruction_cycles(id))
-            .sum()
+            .next()
+            .map_or(0, |id| self.driver.instruction_cycles(id))
     }
 
     /// Settings with canister names resolved.
@@ -199,7 +209,12 @@ impl Run {
         if let Some(list) = value["controllers"].as_array() {
             let mut controllers = Vec::new();
             for entry in list {
-                controllers.push(Principal::from_slice(&self.arg(entry)?));
+                let controller = match entry.as_str() {
+                    Some("anonymous") => Principal::anonymous(),
+                    Some(name) if self.canisters.contains_key(name) => self.canister(name)?,
+                    _ => Principal::from_slice(&self.arg(entry)?),
+                };
+                controllers.push(controller);
             }
             wanted.controllers = Some(controllers);
         }
@@ -221,7 +236,7 @@ impl Run {
         op: &str,
         id: Option<Principal>,
         arg: Vec<u8>,
-        messages: Vec<(Principal, String, Vec<u8>, Principal)>,
+        messages: Vec<Message>,
         wanted: CanisterSettings,
         seen: &mut Observed,
     ) -> Result<Option<Answer>, CaseError> {
@@ -267,9 +282,14 @@ impl Run {
                 }
             }
             "submit_many" => {
-                for (id, method, arg, who) in messages {
-                    if self.driver.submit(who, id, &method, arg, false).is_err() {
+                for message in messages {
+                    let Message { to, method, arg, sender, tag } = message;
+                    let request = self.driver.submit(sender, to, &method, arg, false);
+                    if request.is_err() {
                         seen.refused += 1;
+                    }
+                    if let Some(tag) = tag {
+                        self.tags.insert(tag, request);
                     }
                 }
                 self.driver.replica.execute_round();
@@ -554,6 +574,15 @@ impl Run {
 
 /// Messages, instructions and probes of a round.
 type RoundSeen = (u64, u64, BTreeMap<String, Vec<u64>>);
+
+/// A message of a block.
+struct Message {
+    to: Principal,
+    method: String,
+    arg: Vec<u8>,
+    sender: Principal,
+    tag: Option<String>,
+}
 
 #[derive(Default)]
 struct Observed {

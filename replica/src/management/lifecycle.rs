@@ -139,7 +139,7 @@ impl Replica {
         };
         let fees = self.fees();
         let id = args.canister_id;
-        let canister = self.controlled(&id, &caller, "install_code")?;
+        let canister = self.controlled(&id, &caller)?;
         if canister.install_debit > 0 {
             return Err(UserError::new(
                 ErrorCode::InstallCodeRateLimited,
@@ -166,7 +166,7 @@ impl Replica {
             Ok(installed) => (installed.result, installed.instructions, installed.heap_delta),
             Err(error) => (Err(error), 0, 0),
         };
-        let canister = self.controlled(&id, &caller, "install_code")?;
+        let canister = self.controlled(&id, &caller)?;
         let cost = round.fees.execution(instructions, false).min(prepaid);
         canister.cycles += prepaid - cost;
         canister.consumed.instructions += cost as i128;
@@ -232,7 +232,7 @@ impl Replica {
         let store_id = args.store_canister.unwrap_or(args.target_canister);
         let store = self.find(&store_id)?;
         if caller != store_id {
-            check_controller(store, &caller, "install_chunked_code")?;
+            check_controller(store, &caller)?;
         }
         let mut module = Vec::new();
         for chunk in &args.chunk_hashes_list {
@@ -271,7 +271,7 @@ impl Replica {
         effects: &mut Effects,
     ) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = decode(arg)?;
-        let canister = self.controlled(&args.canister_id, &caller, "start_canister")?;
+        let canister = self.controlled(&args.canister_id, &caller)?;
         let id = canister.id;
         canister.version += 1;
         if let Status::Stopping(requests) =
@@ -297,7 +297,7 @@ impl Replica {
             since_ns: now,
         };
         let result = decode::<CanisterIdRecord>(&call.arg)
-            .and_then(|args| self.controlled(&args.canister_id, &caller, "stop_canister"));
+            .and_then(|args| self.controlled(&args.canister_id, &caller));
         let canister = match result {
             Ok(canister) => canister,
             Err(error) => return Ended::Now(Err(error), call.cycles),
@@ -360,14 +360,14 @@ impl Replica {
         effects: &mut Effects,
     ) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = decode(arg)?;
-        let canister = self.controlled(&args.canister_id, &caller, "uninstall_code")?;
+        let canister = self.controlled(&args.canister_id, &caller)?;
         uninstall(canister, effects);
         empty()
     }
 
     pub(super) fn delete(&mut self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = decode(arg)?;
-        let canister = self.controlled(&args.canister_id, &caller, "delete_canister")?;
+        let canister = self.controlled(&args.canister_id, &caller)?;
         let id = canister.id;
         if !matches!(canister.status, Status::Stopped) {
             return Err(UserError::new(
@@ -403,10 +403,7 @@ impl Replica {
             } => {
                 let answer = match result {
                     Ok(reply) => Answer::Reply(reply),
-                    Err(error) => Answer::Reject(
-                        error.code.reject_code(),
-                        format!("{}: {}", error.code.text(), error.text),
-                    ),
+                    Err(error) => reject_for_canister(error),
                 };
                 let response = Response {
                     receiver: *sender,
@@ -421,6 +418,17 @@ impl Replica {
             }
             Origin::Task => {}
         }
+    }
+}
+
+/// An error of the management canister as a calling canister sees it.
+fn reject_for_canister(error: UserError) -> Answer {
+    let code = error.code.reject_code();
+    match error.code {
+        ErrorCode::CanisterMethodNotFound => {
+            Answer::Reject(code, format!("{}: {}", error.code.text(), error.text))
+        }
+        _ => Answer::Reject(code, error.text),
     }
 }
 

@@ -60,7 +60,7 @@ fn payload(text: impl Into<String>) -> UserError {
 }
 
 fn decode<T: CandidType + for<'a> candid::Deserialize<'a>>(arg: &[u8]) -> Result<T, UserError> {
-    decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {error:#}")))
+    decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {error}")))
 }
 
 fn amount(nat: &candid::Nat, what: &str) -> Result<u128, UserError> {
@@ -135,7 +135,7 @@ impl Replica {
         if FROM_ANYBODY.contains(&method) {
             return Ok(());
         }
-        check_controller(canister, &sender, method)
+        check_controller_ingress(canister, &sender, method)
     }
 
     pub(crate) fn find(&self, id: &Principal) -> Result<&Canister, UserError> {
@@ -151,10 +151,9 @@ impl Replica {
         &mut self,
         id: &Principal,
         caller: &Principal,
-        method: &str,
     ) -> Result<&mut Canister, UserError> {
         let canister = self.find_mut(id)?;
-        check_controller(canister, caller, method)?;
+        check_controller(canister, caller)?;
         Ok(canister)
     }
 
@@ -163,6 +162,10 @@ impl Replica {
         let caller = call.origin.caller();
         let method = call.method.as_str();
         let arg = call.arg.as_slice();
+        if let (Origin::Canister { .. }, Err(text)) = (&call.origin, routable(method, arg)) {
+            let error = UserError::new(ErrorCode::CanisterNotFound, text);
+            return Ended::Now(Err(error), call.cycles);
+        }
         match method {
             "create_canister" => self.create(call),
             "raw_rand" => match arg_is_empty(arg) {
@@ -221,13 +224,13 @@ impl Replica {
             "upload_chunk" => self.upload_chunk(caller, arg),
             "clear_chunk_store" => {
                 let args: CanisterIdRecord = decode(arg)?;
-                let canister = self.controlled(&args.canister_id, &caller, method)?;
+                let canister = self.controlled(&args.canister_id, &caller)?;
                 canister.chunks.clear();
                 empty()
             }
             "stored_chunks" => {
                 let args: CanisterIdRecord = decode(arg)?;
-                let canister = self.controlled(&args.canister_id, &caller, method)?;
+                let canister = self.controlled(&args.canister_id, &caller)?;
                 let chunks: Vec<ChunkHash> = canister
                     .chunks
                     .keys()
@@ -271,7 +274,7 @@ impl Replica {
         let fees = self.fees();
         let canister = self.find_mut(&args.canister_id)?;
         if !canister.is_controller(&caller) && caller != canister.id {
-            check_controller(canister, &caller, "upload_chunk")?;
+            check_controller(canister, &caller)?;
         }
         if args.chunk.len() > MAX_CHUNK {
             return Err(payload(format!(
@@ -333,9 +336,30 @@ impl Replica {
     }
 }
 
+/// Whether a canister's call names the canister that it is about; else the IC does not know which
+/// subnet to send it to.
+fn routable(method: &str, arg: &[u8]) -> Result<(), String> {
+    const WITHOUT_TARGET: [&str; 3] = [
+        "create_canister",
+        "raw_rand",
+        "provisional_create_canister_with_cycles",
+    ];
+    let routed = FROM_USERS.contains(&method) || ["deposit_cycles", "canister_info"].contains(&method);
+    if !routed || WITHOUT_TARGET.contains(&method) {
+        return Ok(());
+    }
+    target(method, arg).map(|_| ()).map_err(|error| {
+        format!(
+            "Unable to route management canister request {method}: UserError(UserError {{ code: \
+             InvalidManagementPayload, description: {:?} }})",
+            error.text
+        )
+    })
+}
+
 fn arg_is_empty(arg: &[u8]) -> Result<(), UserError> {
     candid::decode_args::<()>(arg)
-        .map_err(|error| payload(format!("Error decoding candid: {error:#}")))
+        .map_err(|error| payload(format!("Error decoding candid: {error}")))
 }
 
 fn module_hash(canister: &Canister) -> Option<serde_bytes::ByteBuf> {
@@ -350,10 +374,27 @@ fn not_found(id: &Principal) -> UserError {
     )
 }
 
-fn check_controller(
+/// Refuses callers that are not controllers, in the words for users.
+pub(super) fn check_controller_ingress(
     canister: &Canister,
     caller: &Principal,
     method: &str,
+) -> Result<(), UserError> {
+    if canister.is_controller(caller) {
+        return Ok(());
+    }
+    Err(UserError::new(
+        ErrorCode::CanisterInvalidController,
+        format!(
+            "Only controllers of canister {} can call ic00 method {method}",
+            canister.id
+        ),
+    ))
+}
+
+fn check_controller(
+    canister: &Canister,
+    caller: &Principal,
 ) -> Result<(), UserError> {
     if canister.is_controller(caller) {
         return Ok(());
@@ -367,8 +408,10 @@ fn check_controller(
     Err(UserError::new(
         ErrorCode::CanisterInvalidController,
         format!(
-            "Only controllers of canister {} can call ic00 method {method}. Sender {caller} is not \
-             one of the controllers: {}",
+            "Only the controllers of the canister {} can control it.\nCanister's controllers: \
+             {}\nSender's ID: {caller}\nExecute this call from a controller of the target canister \
+             or add the current caller as a controller. See documentation: \
+             https://internetcomputer.org/docs/current/references/execution-errors#invalid-controller",
             canister.id,
             controllers.join(" ")
         ),

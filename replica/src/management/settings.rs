@@ -5,6 +5,7 @@ use super::{amount, check_controller, empty, encode, module_hash, payload};
 use crate::Replica;
 use crate::exec::update_low_memory_hook;
 use crate::execution::failure::UserError;
+use crate::log::CAPACITY;
 use crate::state::canister::Readers;
 use crate::state::{Canister, Settings, Status};
 use candid::{Nat, Principal};
@@ -68,6 +69,18 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
     if let Some(visibility) = &new.snapshot_visibility {
         changed.snapshot_visibility = readers(visibility);
     }
+    // Newer settings that are fixed here: asking for anything else fails.
+    let only_controllers = |v: &LogVisibility| matches!(v, LogVisibility::controllers);
+    if new.status_visibility.as_ref().is_some_and(|v| !only_controllers(v)) {
+        return Err(payload("status_visibility can only be controllers"));
+    }
+    if new.log_memory_limit.as_ref().is_some_and(|n| *n != CAPACITY) {
+        return Err(payload(format!("log_memory_limit can only be {CAPACITY}")));
+    }
+    let minimum = new.minimum_incoming_canister_call_cycles.as_ref();
+    if minimum.is_some_and(|n| *n != 0u8) {
+        return Err(payload("minimum_incoming_canister_call_cycles can only be 0"));
+    }
     if let Some(bytes) = &new.wasm_memory_limit {
         changed.wasm_memory_limit = Some(within(bytes, "wasm_memory_limit", 1 << 48)? as u64);
     }
@@ -95,7 +108,7 @@ impl Replica {
         caller: Principal,
         args: &UpdateSettings,
     ) -> Result<Vec<u8>, UserError> {
-        let canister = self.controlled(&args.canister_id, &caller, "update_settings")?;
+        let canister = self.controlled(&args.canister_id, &caller)?;
         apply(&mut canister.settings, &args.settings)?;
         canister.version += 1;
         update_low_memory_hook(canister);
@@ -109,7 +122,7 @@ impl Replica {
     ) -> Result<Vec<u8>, UserError> {
         let canister = self.find(id)?;
         if caller != *id {
-            check_controller(canister, &caller, "canister_status")?;
+            check_controller(canister, &caller)?;
         }
         encode(&self.status(canister))
     }
@@ -151,6 +164,9 @@ impl Replica {
                 reserved_cycles_limit: settings.reserved_cycles_limit.into(),
                 log_visibility: visibility(&settings.log_visibility),
                 snapshot_visibility: visibility(&settings.snapshot_visibility),
+                status_visibility: LogVisibility::controllers,
+                log_memory_limit: CAPACITY.into(),
+                minimum_incoming_canister_call_cycles: Nat::from(0u8),
                 wasm_memory_limit: settings.wasm_memory_limit.unwrap_or(0).into(),
                 wasm_memory_threshold: settings.wasm_memory_threshold.into(),
                 environment_variables: settings
