@@ -83,15 +83,9 @@ impl Progress<'_> {
         let mut api = outcome.api;
         canister.log.append(std::mem::take(&mut api.log));
         std::mem::swap(&mut api.stable, &mut self.stable);
-        outcome.result?;
-        if let Some(limit) = api.env.heap_limit {
-            let used = instance.view().size() as u64;
-            if used > limit && mode != Mode::Start {
-                return Err(Failure::WasmMemoryLimit { used, limit });
-            }
-        }
         let pages = instance.view().changed_pages();
         self.instructions = (self.instructions + dirty_pages_cost(pages, wide)).min(INSTALL_LIMIT);
+        outcome.result?;
         self.heap_delta += (pages + self.stable.dirty_pages()) * PAGE;
         self.balance = api.balance;
         if api.new_timer.is_some() {

@@ -1,6 +1,6 @@
 //! Queries, which change nothing, and composite queries, which call other queries.
 
-use super::{RoundContext, new_api};
+use super::{RoundContext, dirty_pages_cost, new_api};
 use crate::cycles::QUERY_LIMIT;
 use crate::execution::api::{Answer, Api, Call, Closure, Response};
 use crate::execution::failure::{ErrorCode, Failure, UserError};
@@ -43,6 +43,7 @@ pub fn query(canisters: &mut Canisters, query: Query<'_>, round: &RoundContext) 
         instructions: 0,
         certificate: query.certificate,
         active: Vec::new(),
+        changed: BTreeMap::new(),
     };
     let result = graph.entry(query.sender, query.canister, query.method, query.arg);
     Answered {
@@ -58,6 +59,8 @@ struct Graph<'a> {
     certificate: Option<Vec<u8>>,
     /// Canisters with an open composite query.
     active: Vec<Principal>,
+    /// Heap pages that composite queries have changed so far, which they pay for.
+    changed: BTreeMap<Principal, u64>,
 }
 
 impl Graph<'_> {
@@ -107,7 +110,13 @@ impl Graph<'_> {
                 .query_instance()
                 .map_err(|_| Failure::OutOfMemory)?,
         };
-        let outcome = instance.run_within(entry, api, limit);
+        let mut outcome = instance.run_within(entry, api, limit);
+        if mode != Mode::Query {
+            let pages = instance.view().changed_pages();
+            let before = self.changed.insert(id, pages).filter(|_| continues);
+            let new = pages.saturating_sub(before.unwrap_or(0));
+            outcome.instructions += dirty_pages_cost(new, outcome.api.wide);
+        }
         self.instructions += outcome.instructions;
         Ok(outcome)
     }

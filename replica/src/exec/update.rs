@@ -86,22 +86,29 @@ fn start_request(
 }
 
 /// Takes the cycles for the longest possible execution.
-fn prepay(canister: &mut Canister, round: &RoundContext) -> Result<u128, UserError> {
+fn prepay(
+    canister: &mut Canister,
+    round: &RoundContext,
+    caller: &candid::Principal,
+) -> Result<u128, UserError> {
     let wide = canister
         .code
         .as_ref()
         .is_some_and(|code| code.module.memory64);
     let prepaid = round.fees.execution(UPDATE_LIMIT, wide);
     canister.withdraw(prepaid, round.fees).map_err(|missing| {
+        // Only controllers learn how much is missing.
+        let advice = if canister.is_controller(caller) {
+            format!(": please top up the canister with at least {missing} additional cycles")
+        } else {
+            String::new()
+        };
         UserError::new(
             ErrorCode::CanisterOutOfCycles,
-            format!(
-                "Canister {} is out of cycles: please top up the canister with at least {missing} \
-                 additional cycles",
-                canister.id
-            ),
+            format!("Canister {} is out of cycles{advice}", canister.id),
         )
     })?;
+    canister.consumed.instructions += prepaid as i128;
     Ok(prepaid)
 }
 
@@ -116,7 +123,15 @@ fn start_call(
 ) -> Option<Ran> {
     let refuse = |canister: &mut Canister, error: UserError, effects: &mut Effects| {
         effects.messages += 1;
+        canister.totals.messages += 1;
         respond(canister, &origin, cycles, Verdict::Failed(error), effects);
+    };
+    let prepaid = match prepay(canister, round, &origin.caller()) {
+        Ok(prepaid) => prepaid,
+        Err(error) => {
+            refuse(canister, error, effects);
+            return None;
+        }
     };
     let found = match &canister.code {
         None => Err(Failure::NoModule.user_error(&canister.id, false)),
@@ -133,13 +148,12 @@ fn start_call(
     let kind = match found {
         Ok(kind) => kind,
         Err(error) => {
-            refuse(canister, error, effects);
-            return None;
-        }
-    };
-    let prepaid = match prepay(canister, round) {
-        Ok(prepaid) => prepaid,
-        Err(error) => {
+            // The message is paid for although nothing ran.
+            let wide = canister
+                .code
+                .as_ref()
+                .is_some_and(|code| code.module.memory64);
+            refund(canister, prepaid, round.fees.execution(0, wide));
             refuse(canister, error, effects);
             return None;
         }
@@ -160,8 +174,15 @@ fn start_call(
     Some(ran(canister, outcome, kind, prepaid, balance, mode == Mode::Update))
 }
 
+/// Gives back what is left of cycles held back for execution.
+fn refund(canister: &mut Canister, prepaid: u128, cost: u128) {
+    let back = prepaid.saturating_sub(cost);
+    canister.cycles += back;
+    canister.consumed.instructions -= back as i128;
+}
+
 fn start_task(canister: &mut Canister, task: Export, round: &RoundContext) -> Option<Ran> {
-    let prepaid = prepay(canister, round).ok()?;
+    let prepaid = prepay(canister, round, &Origin::Task.caller()).ok()?;
     if task == Export::GlobalTimer {
         canister.timer = None;
     }
@@ -248,13 +269,15 @@ fn run_cleanup(
         Err(failure) => failure,
         Ok(()) => return failed,
     };
+    let mut used = failed.instructions;
     if let Some(instance) = canister.code.as_mut().and_then(|code| code.instance.as_mut()) {
+        used += dirty_pages_cost(instance.view().changed_pages(), failed.api.wide);
         instance.roll_back();
     }
-    let left = UPDATE_LIMIT - failed.instructions;
+    let left = UPDATE_LIMIT.saturating_sub(used);
     let mut api = new_api(canister, round, Mode::Cleanup, UPDATE_LIMIT);
     api.caller = context.origin.caller().as_slice().to_vec();
-    api.context_instructions = context.instructions + failed.instructions;
+    api.context_instructions = context.instructions + used;
     api.log = failed.api.log;
     api.answerable = false;
     let cleanup = run_within(canister, &Entry::Closure(closure), api, left);
@@ -264,7 +287,7 @@ fn run_cleanup(
     };
     Outcome {
         result,
-        instructions: failed.instructions + cleanup.instructions,
+        instructions: used + cleanup.instructions,
         api: cleanup.api,
     }
 }
@@ -288,6 +311,13 @@ fn run_within(
         return failed(api, Failure::NoModule);
     };
     let single_use = code.module.single_use;
+    let used = code.heap.size() as u64;
+    if let Some(limit) = api.env.heap_limit
+        && matches!(api.mode, Mode::Update | Mode::SystemTask)
+        && used > limit
+    {
+        return failed(api, Failure::WasmMemoryLimit { used, limit });
+    }
     match code.instance() {
         Ok(instance) => {
             let outcome = instance.run_within(entry, api, left);
@@ -300,10 +330,10 @@ fn run_within(
     }
 }
 
-/// Checks the heap limit and counts changed pages.
+/// Counts changed pages.
 fn ran(
     canister: &mut Canister,
-    mut outcome: Outcome,
+    outcome: Outcome,
     kind: Kind,
     prepaid: u128,
     balance: u128,
@@ -314,22 +344,16 @@ fn ran(
         .as_ref()
         .and_then(|code| code.instance.as_ref())
         .map(|instance| instance.view().clone());
-    let limited = matches!(outcome.api.mode, Mode::Update | Mode::SystemTask);
-    if let (Ok(()), true, Some(limit), Some(view)) =
-        (&outcome.result, limited, outcome.api.env.heap_limit, &view)
-    {
-        let used = view.size() as u64;
-        if used > limit {
-            outcome.result = Err(Failure::WasmMemoryLimit { used, limit });
-        }
-    }
     let mut instructions = outcome.instructions;
     let mut heap_delta = 0;
     let applies = outcome.result.is_ok() || outcome.cleanup_succeeded();
-    if applies && keeps {
+    if keeps {
+        // Also a message that fails pays for the pages it has changed.
         let pages = view.map_or(0, |view| view.changed_pages());
         instructions = (instructions + dirty_pages_cost(pages, outcome.api.wide)).min(UPDATE_LIMIT);
-        heap_delta = (pages + outcome.api.stable.dirty_pages()) * PAGE;
+        if applies {
+            heap_delta = (pages + outcome.api.stable.dirty_pages()) * PAGE;
+        }
     }
     let context_cycles = outcome.api.cycles_available;
     Ran {
@@ -370,14 +394,7 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
     totals.instructions += instructions;
     totals.largest = totals.largest.max(instructions);
 
-    let cost = round.fees.execution(instructions, wide).min(prepaid);
-    canister.cycles += prepaid - cost;
-    match kind {
-        Kind::Call { .. } => canister.consumed.instructions += cost as i128,
-        Kind::Callback { .. } => {
-            canister.consumed.instructions -= (prepaid - cost) as i128;
-        }
-    }
+    refund(canister, prepaid, round.fees.execution(instructions, wide));
     let log = std::mem::take(&mut api.log);
     canister.log.append(log);
 

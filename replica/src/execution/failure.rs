@@ -182,9 +182,9 @@ impl Failure {
                  memory usage was {used} bytes. If the canister reaches 4GiB, then it may stop \
                  functioning and may become unrecoverable. Please reach out to the canister owner \
                  to investigate the reason for the increased memory usage. It might be necessary \
-                 to move data from the Wasm memory to stable memory. If such high Wasm memory \
+                 to move data from the Wasm memory to the stable memory. If such high Wasm memory \
                  usage is expected and safe, then the developer can increase the Wasm memory limit \
-                 in the canister settings"
+                 in the canister settings."
             ),
             Failure::CyclesForMemory { bytes, missing } => format!(
                 "Canister cannot grow memory by {bytes} bytes due to insufficient cycles. At least \
@@ -219,21 +219,57 @@ impl Failure {
         }
     }
 
+    /// What the user is advised to do, and where that is documented.
+    fn advice(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Failure::Trapped { .. } => (
+                "Consider gracefully handling failures from this canister or altering the \
+                 canister to handle exceptions",
+                "trapped",
+            ),
+            Failure::CalledTrap { .. } => (
+                "Consider gracefully handling failures from this canister or altering the \
+                 canister to handle exceptions",
+                "trapped-explicitly",
+            ),
+            Failure::InstructionLimit(_) => (
+                "Try optimizing this method to consume fewer instructions or split the work across \
+                 multiple messages",
+                "instruction-limit-exceeded",
+            ),
+            Failure::MethodNotFound(_) => (
+                "Check that the method being called is exported by the target canister",
+                "method-not-found",
+            ),
+            Failure::NoModule => (
+                "Please install code to this canister before calling it",
+                "wasm-module-not-found",
+            ),
+            Failure::CyclesForMemory { .. } => (
+                "Try topping up the canister",
+                "insufficient-cycles-in-memory-grow",
+            ),
+            Failure::WasmMemoryLimit { .. } => (
+                "Try checking the canister for a possible memory leak or modifying it to use more \
+                 stable memory instead of Wasm memory",
+                "wasm-memory-limit-exceeded",
+            ),
+            Failure::MemoryAccessLimit(_) => (
+                "Try optimizing this method to access less memory in a single message",
+                "memory-access-limit-exceeded",
+            ),
+            _ => return None,
+        })
+    }
+
     /// The error as users see it; backtraces only for who may read the canister's log.
     pub fn user_error(&self, canister: &Principal, backtraces: bool) -> UserError {
-        let advice = match self {
-            Failure::Trapped { .. } => {
-                "\nConsider gracefully handling failures from this canister or altering the \
-                 canister to handle exceptions. See documentation: \
-                 https://internetcomputer.org/docs/current/references/execution-errors#trapped-explicitly"
-            }
-            Failure::InstructionLimit(_) => {
-                "\nTry optimizing this method to consume fewer instructions or split the work over \
-                 several messages. See documentation: \
-                 https://internetcomputer.org/docs/current/references/execution-errors#instruction-limit-exceeded"
-            }
-            _ => "",
-        };
+        let advice = self.advice().map_or_else(String::new, |(advice, page)| {
+            format!(
+                "\n{advice}. See documentation: \
+                 https://internetcomputer.org/docs/current/references/execution-errors#{page}"
+            )
+        });
         UserError::new(
             self.code(),
             format!(

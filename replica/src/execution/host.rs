@@ -63,6 +63,15 @@ impl ResourceLimiter for Host {
         if desired > view.heap().capacity() || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
+        if let (true, Some(limit)) = (api.mode.is_in(mode::HEAP_LIMIT), api.env.heap_limit)
+            && desired as u64 > limit
+        {
+            return Err(HostTrap(Failure::WasmMemoryLimit {
+                used: desired as u64,
+                limit,
+            })
+            .into());
+        }
         api.grow((desired - current) as u64)?;
         Ok(true)
     }
@@ -544,7 +553,7 @@ fn define_message<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()>
         Ok(())
     });
     api!(linker, msg_reject(src: A, size: A) -> (), |c| {
-        c.charge(size.to_u64())?;
+        c.charge(BYTE_SENT.saturating_mul(size.to_u64()))?;
         c.allow(mode::ANSWER)?;
         c.check_unanswered()?;
         c.check_reply_size(size.to_u64() as usize)?;
@@ -708,7 +717,7 @@ fn define_canister<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         Ok(c.api().env.version as i64)
     });
     api!(linker, subnet_self_size() -> A, |c| {
-        c.allow_as(mode::NOT_START, "ic0.subnet_self_size")?;
+        c.allow_as(mode::NOT_START, "ic0_subnet_self_size")?;
         Ok(A::from_u64(c.api().env.subnet.as_slice().len() as u64))
     });
     api!(linker, subnet_self_copy(dst: A, offset: A, size: A) -> (), |c| {
@@ -717,7 +726,7 @@ fn define_canister<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         c.copy_out(dst.to_u64(), offset.to_u64(), size.to_u64(), |api| api.env.subnet.as_slice())
     });
     api!(linker, root_key_size() -> A, |c| {
-        c.allow_as(mode::BURN, "ic0.root_key_size")?;
+        c.allow_as(mode::BURN, "ic0_root_key_size")?;
         Ok(A::from_u64(c.api().env.root_key.len() as u64))
     });
     api!(linker, root_key_copy(dst: A, offset: A, size: A) -> (), |c| {

@@ -115,6 +115,7 @@ impl Instance {
     ) -> Result<Instance, String> {
         let InstancePre { engine, pre } = &module.pre;
         let mut store = Store::new(engine, Host::default());
+        store.limiter(|host| host);
         let view = if module.has_memory {
             let (send, receive) = std::sync::mpsc::channel();
             set_next_heap(Box::new(move |reserved, guard| {

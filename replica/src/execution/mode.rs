@@ -117,3 +117,9 @@ pub const MINT: u32 = Mode::Update as u32 | CALLBACKS;
 pub const CERTIFICATE: u32 = Mode::Query as u32 | Mode::CompositeQuery as u32;
 /// `canister_inspect_message`.
 pub const INSPECT: u32 = Mode::InspectMessage as u32;
+/// Where the heap may not grow over the canister's limit.
+pub const HEAP_LIMIT: u32 = Mode::Update as u32
+    | Mode::SystemTask as u32
+    | Mode::Init as u32
+    | Mode::PreUpgrade as u32
+    | Mode::Start as u32;
