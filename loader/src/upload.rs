@@ -67,7 +67,12 @@ pub async fn upload(
         .is_some_and(|stored| stored.sha256 == manifest.sha256);
     let needs_chunks = match before.phase {
         Phase::Verifying | Phase::Preparing | Phase::Restoring | Phase::Ready if same => false,
-        Phase::Empty | Phase::Failed => true,
+        Phase::Empty => true,
+        Phase::Failed => {
+            // What failed is of no use; the same file may work now, under other settings.
+            retry(|error| progress(retrying(error)), || client.upload_abort()).await?;
+            true
+        }
         Phase::Uploading if same => true,
         phase if options.replace => {
             progress(Progress::Retrying {

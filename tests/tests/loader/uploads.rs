@@ -3,7 +3,8 @@
 use crate::proxy::Proxy;
 use anyhow::{Result, bail};
 use e2e::Testbed;
-use loader::types::{Error as CanisterError, Phase};
+use loader::shards::ShardedFile;
+use loader::types::{Error as CanisterError, ModelStatus, Phase};
 use loader::upload::{Progress, UploadOptions, upload};
 use loader::{Client, Error, Network};
 use std::collections::BTreeSet;
@@ -114,19 +115,9 @@ async fn another_file_replaces_only_when_told() -> Result<()> {
     std::fs::write(&first, [1; 10_000])?;
     std::fs::write(&second, [2; 20_000])?;
 
-    // A file that is no model fails with a reason, and blocks nothing.
-    let options = UploadOptions::default();
-    let refused = upload(&client, &first, &options, |_| ()).await;
-    assert!(
-        matches!(
-            refused,
-            Err(Error::Canister(CanisterError::InvalidModel(_)))
-        ),
-        "{refused:?}"
-    );
-
     // An upload under way is kept.
-    let shards = loader::shards::ShardedFile::open(&first, options.chunk_size, |_, _| ())?;
+    let options = UploadOptions::default();
+    let shards = ShardedFile::open(&first, options.chunk_size, |_, _| ())?;
     client.upload_begin(shards.manifest()).await?;
     let refused = upload(&client, &second, &options, |_| ()).await;
     assert!(
@@ -136,27 +127,34 @@ async fn another_file_replaces_only_when_told() -> Result<()> {
         ),
         "{refused:?}"
     );
-    assert_eq!(
-        client.status().await?.model.manifest.map(|file| file.size),
-        Some(10_000)
-    );
+    assert_eq!(stored(&client).await?, Some(10_000));
 
-    // Unless told otherwise. (The second is no model either.)
+    // Unless told otherwise. No model is in this file, which the canister finds out.
     let replace = UploadOptions {
         replace: true,
-        ..options
+        ..options.clone()
     };
-    let refused = upload(&client, &second, &replace, |_| ()).await;
+    no_model(upload(&client, &second, &replace, |_| ()).await);
+    assert_eq!(stored(&client).await?, Some(20_000));
+
+    // What failed is in nobody's way: not in its own, and not in another's.
+    no_model(upload(&client, &second, &options, |_| ()).await);
+    no_model(upload(&client, &first, &options, |_| ()).await);
+    assert_eq!(stored(&client).await?, Some(10_000));
+    Ok(())
+}
+
+/// Bytes of the file that the canister has.
+async fn stored(client: &Client) -> Result<Option<u64>> {
+    Ok(client.status().await?.model.manifest.map(|file| file.size))
+}
+
+fn no_model(outcome: loader::Result<ModelStatus>) {
     assert!(
         matches!(
-            refused,
+            outcome,
             Err(Error::Canister(CanisterError::InvalidModel(_)))
         ),
-        "{refused:?}"
+        "{outcome:?}"
     );
-    assert_eq!(
-        client.status().await?.model.manifest.map(|file| file.size),
-        Some(20_000)
-    );
-    Ok(())
 }
