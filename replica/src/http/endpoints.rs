@@ -120,7 +120,7 @@ impl Endpoints {
         else {
             return Err(bad_request("Expected a request of type \"call\"."));
         };
-        check_effective(scope, &canister_id, &method_name, &arg)?;
+        check_effective(scope, &canister_id, &method_name, &arg).map_err(bad_request)?;
         if wire_bytes > MAX_CALL_BYTES {
             return Err(text(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -191,7 +191,7 @@ impl Endpoints {
         else {
             return Err(bad_request("Expected a request of type \"query\"."));
         };
-        check_effective(scope, &canister_id, &method_name, &arg)?;
+        check_effective(scope, &canister_id, &method_name, &arg).map_err(bad_request)?;
         let (result, time_ns) = self
             .machine
             .run(move |machine| {
@@ -388,15 +388,13 @@ fn check_effective(
     canister_id: &Principal,
     method: &str,
     arg: &[u8],
-) -> Result<(), Answer> {
+) -> Result<(), String> {
     let management = *canister_id == Principal::management_canister();
     let effective = match scope {
         Scope::Canister(effective) => effective,
         Scope::Subnet(_) if management => return Ok(()),
         Scope::Subnet(_) => {
-            return Err(bad_request(
-                "Only the management canister is called through a subnet.",
-            ));
+            return Err("Only the management canister is called through a subnet.".into());
         }
     };
     let wanted = match management {
@@ -406,9 +404,9 @@ fn check_effective(
         true => subject(method, arg),
     };
     match wanted {
-        Some(wanted) if wanted != effective => Err(bad_request(format!(
+        Some(wanted) if wanted != effective => Err(format!(
             "Specified CanisterId {wanted} does not match effective canister id in URL {effective}"
-        ))),
+        )),
         _ => Ok(()),
     }
 }

@@ -6,4 +6,5 @@ mod clients;
 mod gateway;
 mod hostile;
 mod load;
+mod process;
 mod support;
