@@ -62,13 +62,13 @@ impl Replica {
             let cost = fees.ingress(message.wire_bytes as u64);
             let needed = cost + canister.freezing_limit(fees);
             let own = message.canister_id != Principal::management_canister();
-            if own && canister.code.is_none() {
-                return Err(UserError::new(
-                    ErrorCode::CanisterWasmModuleNotFound,
-                    "Requested canister has no wasm module",
-                ));
-            }
-            if own && cost > 0 && canister.cycles < needed {
+            // Who cannot pay can still be given cycles and other settings.
+            let pays = own
+                || !matches!(
+                    message.method_name.as_str(),
+                    "provisional_top_up_canister" | "update_settings"
+                );
+            if pays && cost > 0 && canister.cycles < needed {
                 return Err(UserError::new(
                     ErrorCode::CanisterOutOfCycles,
                     format!(

@@ -7,7 +7,7 @@
 mod priority;
 mod thread;
 
-use crate::cycles::{SLICE, UPDATE_LIMIT};
+use crate::cycles::SLICE;
 use crate::exec::update::Ran;
 use crate::exec::{Effects, RoundContext};
 use crate::execution::engine::THREAD_STACK;
@@ -93,6 +93,7 @@ impl Replica {
         self.last_round_ns = self.time_ns;
         let mut report = RoundReport::default();
         let mut effects = Effects::default();
+        let schedule = Schedule::new(&mut self.canisters, self.rounds);
         self.time_out_calls();
         self.answer_random(&mut effects);
         self.answer_delayed(&mut effects);
@@ -101,7 +102,6 @@ impl Replica {
         self.drain_subnet_queue(&mut effects);
         self.settle(effects, &mut report);
 
-        let schedule = Schedule::new(&mut self.canisters, self.rounds);
         let fully_executed = self.inner_rounds(&schedule, &mut report);
         schedule.finish(&mut self.canisters, &fully_executed);
 
@@ -403,16 +403,6 @@ impl Replica {
     }
 }
 
-/// True when a canister cannot pay for a message.
-fn is_frozen(canister: &Canister, round: &RoundContext) -> bool {
-    let wide = canister
-        .code
-        .as_ref()
-        .is_some_and(|code| code.module.memory64);
-    let cost = round.fees.execution(UPDATE_LIMIT, wide);
-    cost > 0 && canister.cycles < canister.freezing_limit(round.fees) + cost
-}
-
 /// Queues the timer and heartbeat that run first in this round.
 fn add_tasks(canister: &mut Canister, round: &RoundContext) {
     canister.tasks.clear();
@@ -425,7 +415,7 @@ fn add_tasks(canister: &mut Canister, round: &RoundContext) {
     let heartbeat = canister.exports(Export::Heartbeat);
     let timer = canister.timer.is_some_and(|time| time <= round.time_ns)
         && canister.exports(Export::GlobalTimer);
-    if !(heartbeat || timer) || is_frozen(canister, round) {
+    if !heartbeat && !timer {
         return;
     }
     for _ in 0..3 {

@@ -6,10 +6,10 @@ use crate::execution::Entry;
 use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::mode::Mode;
 use crate::state::Canister;
-use crate::wasm::{Export, MethodKind};
+use crate::wasm::Export;
 use candid::Principal;
 
-/// Asks the canister; without the hook every existing method is accepted.
+/// Asks the canister; without the hook every message is accepted.
 ///
 /// # Errors
 /// The reject that the user gets.
@@ -27,19 +27,6 @@ pub fn inspect(
             "Requested canister has no wasm module",
         ));
     };
-    match code.module.methods.get(method) {
-        None => {
-            return Err(Failure::MethodNotFound(format!("update method '{method}'"))
-                .user_error(&id, false));
-        }
-        Some(MethodKind::CompositeQuery) => {
-            return Err(UserError::new(
-                ErrorCode::CompositeQueryCalledInReplicatedMode,
-                "Composite query cannot be called in replicated mode",
-            ));
-        }
-        Some(_) => {}
-    }
     if !code.module.exports(Export::InspectMessage) {
         return Ok(());
     }

@@ -138,7 +138,7 @@ fn low_memory(canister: &Canister) -> bool {
         .filter(|limit| *limit > 0)
         .unwrap_or(MAX_HEAP32 as u64);
     let used = canister.heap_bytes();
-    limit.saturating_sub(used) < canister.settings.wasm_memory_threshold
+    used.saturating_add(canister.settings.wasm_memory_threshold) > limit
 }
 
 /// Keeps the low-memory hook's state in step with the heap and the settings.

@@ -43,7 +43,6 @@ pub fn query(canisters: &mut Canisters, query: Query<'_>, round: &RoundContext) 
         instructions: 0,
         certificate: query.certificate,
         active: Vec::new(),
-        changed: BTreeMap::new(),
     };
     let result = graph.entry(query.sender, query.canister, query.method, query.arg);
     Answered {
@@ -59,8 +58,6 @@ struct Graph<'a> {
     certificate: Option<Vec<u8>>,
     /// Canisters with an open composite query.
     active: Vec<Principal>,
-    /// Heap pages that composite queries have changed so far, which they pay for.
-    changed: BTreeMap<Principal, u64>,
 }
 
 impl Graph<'_> {
@@ -110,12 +107,14 @@ impl Graph<'_> {
                 .query_instance()
                 .map_err(|_| Failure::OutOfMemory)?,
         };
+        let before = instance.view().snapshot();
         let mut outcome = instance.run_within(entry, api, limit);
         if mode != Mode::Query {
-            let pages = instance.view().changed_pages();
-            let before = self.changed.insert(id, pages).filter(|_| continues);
-            let new = pages.saturating_sub(before.unwrap_or(0));
-            outcome.instructions += dirty_pages_cost(new, outcome.api.wide);
+            let pages = instance.view().changed_since(&before);
+            outcome.instructions += dirty_pages_cost(pages, outcome.api.wide);
+            if continues && outcome.result.is_err() {
+                instance.view().restore(&before);
+            }
         }
         self.instructions += outcome.instructions;
         Ok(outcome)

@@ -47,12 +47,12 @@ pub fn start(
     round: &RoundContext,
     effects: &mut Effects,
 ) -> Option<Ran> {
-    if canister.low_memory == LowMemoryHook::Ready && canister.exports(Export::OnLowWasmMemory) {
+    if canister.hook_is_due() {
         canister.low_memory = LowMemoryHook::Executed;
-        return start_task(canister, Export::OnLowWasmMemory, round);
+        return start_task(canister, Export::OnLowWasmMemory, round, effects);
     }
     if let Some(task) = canister.tasks.pop_front() {
-        return start_task(canister, task, round);
+        return start_task(canister, task, round, effects);
     }
     match canister.queues.pop_input()? {
         Input::Ingress(message) => {
@@ -66,7 +66,7 @@ pub fn start(
             start_call(canister, origin, &message.method, message.arg, 0, round, effects)
         }
         Input::Request(request) => start_request(canister, request, round, effects),
-        Input::Response(response) => start_callback(canister, response, round),
+        Input::Response(response) => start_callback(canister, response, round, effects),
     }
 }
 
@@ -181,8 +181,20 @@ fn refund(canister: &mut Canister, prepaid: u128, cost: u128) {
     canister.consumed.instructions -= back as i128;
 }
 
-fn start_task(canister: &mut Canister, task: Export, round: &RoundContext) -> Option<Ran> {
-    let prepaid = prepay(canister, round, &Origin::Task.caller()).ok()?;
+fn start_task(
+    canister: &mut Canister,
+    task: Export,
+    round: &RoundContext,
+    effects: &mut Effects,
+) -> Option<Ran> {
+    let prepaid = match prepay(canister, round, &Origin::Task.caller()) {
+        Ok(prepaid) => prepaid,
+        Err(_) => {
+            effects.messages += 1;
+            canister.totals.messages += 1;
+            return None;
+        }
+    };
     if task == Export::GlobalTimer {
         canister.timer = None;
     }
@@ -200,19 +212,22 @@ fn start_callback(
     canister: &mut Canister,
     response: Response,
     round: &RoundContext,
+    effects: &mut Effects,
 ) -> Option<Ran> {
     let callback = canister.callbacks.remove(&response.callback)?;
     canister.cycles += response.refund;
     let transmission = round.fees.answer(response.bytes());
-    let refund = callback.prepaid_transmission.saturating_sub(transmission);
-    canister.cycles += refund;
-    canister.consumed.transmission -= refund as i128;
+    let unused = callback.prepaid_transmission.saturating_sub(transmission);
+    canister.cycles += unused;
+    canister.consumed.transmission -= unused as i128;
     let prepaid = callback.prepaid_execution;
     let context = match canister.contexts.get(&callback.context) {
         Some(context) if !context.deleted && canister.code.is_some() => context.clone(),
         _ => {
-            canister.cycles += prepaid;
-            canister.consumed.instructions -= prepaid as i128;
+            // The callback is paid for although nothing runs.
+            refund(canister, prepaid, round.fees.execution(0, false));
+            effects.messages += 1;
+            canister.totals.messages += 1;
             if canister.open_calls(callback.context) == 0 {
                 canister.contexts.remove(&callback.context);
             }
@@ -244,7 +259,9 @@ fn start_callback(
     let kind = Kind::Callback {
         context: callback.context,
     };
+    let most = if cleaned { UPDATE_LIMIT } else { callback_limit };
     let mut ran = ran(canister, outcome, kind, prepaid, balance, true);
+    ran.instructions = ran.instructions.min(most);
     ran.keeps |= cleaned && ran.outcome.cleanup_succeeded();
     Some(ran)
 }
@@ -272,12 +289,13 @@ fn run_cleanup(
     let mut used = failed.instructions;
     if let Some(instance) = canister.code.as_mut().and_then(|code| code.instance.as_mut()) {
         used += dirty_pages_cost(instance.view().changed_pages(), failed.api.wide);
+        used = used.min(UPDATE_LIMIT - CLEANUP_RESERVE);
         instance.roll_back();
     }
     let left = UPDATE_LIMIT.saturating_sub(used);
     let mut api = new_api(canister, round, Mode::Cleanup, UPDATE_LIMIT);
     api.caller = context.origin.caller().as_slice().to_vec();
-    api.context_instructions = context.instructions + used;
+    api.context_instructions = context.instructions;
     api.log = failed.api.log;
     api.answerable = false;
     let cleanup = run_within(canister, &Entry::Closure(closure), api, left);
@@ -317,6 +335,17 @@ fn run_within(
         && used > limit
     {
         return failed(api, Failure::WasmMemoryLimit { used, limit });
+    }
+    if let Entry::Export(name) = entry
+        && name == Export::OnLowWasmMemory.name()
+        && !code.module.exports(Export::OnLowWasmMemory)
+    {
+        // A canister without the hook pays for it being due all the same.
+        return Outcome {
+            result: Ok(()),
+            instructions: 0,
+            api,
+        };
     }
     match code.instance() {
         Ok(instance) => {

@@ -23,6 +23,8 @@ const MAX_CALL: usize = 10 << 20;
 const MAX_METHOD_NAME: usize = 20_000;
 /// Open calls from one canister to another.
 const MAX_OPEN_CALLS: usize = 500;
+/// Bytes of a trap's message that are kept.
+const MAX_TRAP_MESSAGE: u64 = 16 << 10;
 const MAX_CERTIFIED_DATA: u64 = 32;
 /// Longest wait of a best-effort call, in seconds.
 const MAX_TIMEOUT: u32 = 300;
@@ -1016,7 +1018,7 @@ fn define_debugging<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<(
     api!(linker, trap(src: A, size: A) -> (), |c| {
         let cost = c.log_cost(size.to_u64());
         c.charge(size.to_u64().saturating_add(cost))?;
-        let message = c.text(src.to_u64(), size.to_u64())?;
+        let message = c.text(src.to_u64(), size.to_u64().min(MAX_TRAP_MESSAGE))?;
         Err(HostTrap(Failure::CalledTrap { message, backtrace: String::new() }))
     });
     Ok(())

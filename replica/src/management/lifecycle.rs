@@ -304,7 +304,10 @@ impl Replica {
         };
         let _ = effects;
         match &mut canister.status {
-            Status::Stopped => Ended::Now(empty(), call.cycles),
+            Status::Stopped => {
+                canister.version += 1;
+                Ended::Now(empty(), call.cycles)
+            }
             Status::Stopping(requests) => {
                 requests.push(request);
                 Ended::Later

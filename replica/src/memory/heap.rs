@@ -7,6 +7,7 @@
 
 use super::PAGE;
 use super::mapping::{Access, Mapping, memory_file};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -294,6 +295,45 @@ impl View {
             .map(|i| self.listed(i).load(Relaxed) as usize)
             .filter(|page| self.page(*page) != self.committed_page(*page))
             .count() as u64
+    }
+
+    /// Content of the noted pages, to compare with later or to go back to.
+    pub fn snapshot(&self) -> HashMap<u32, Vec<u8>> {
+        let count = self.count.load(Relaxed);
+        (0..count)
+            .map(|i| self.listed(i).load(Relaxed))
+            .map(|page| (page, self.page(page as usize).to_vec()))
+            .collect()
+    }
+
+    /// Pages whose content differs from a snapshot.
+    pub fn changed_since(&self, snapshot: &HashMap<u32, Vec<u8>>) -> u64 {
+        let count = self.count.load(Relaxed);
+        (0..count)
+            .map(|i| self.listed(i).load(Relaxed))
+            .filter(|page| {
+                let before = snapshot.get(page).map(Vec::as_slice);
+                let before = before.unwrap_or_else(|| self.committed_page(*page as usize));
+                before != self.page(*page as usize)
+            })
+            .count() as u64
+    }
+
+    /// Brings the content of a snapshot back.
+    pub fn restore(&self, snapshot: &HashMap<u32, Vec<u8>>) {
+        let count = self.count.load(Relaxed);
+        for page in (0..count).map(|i| self.listed(i).load(Relaxed)) {
+            let before = snapshot.get(&page).map(Vec::as_slice);
+            let before = before.unwrap_or_else(|| self.committed_page(page as usize));
+            // SAFETY: noted pages are writable, and the message that wrote them has ended.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    before.as_ptr(),
+                    self.pages.start().add(page as usize * PAGE),
+                    PAGE,
+                );
+            }
+        }
     }
 
     /// Makes the message's changes the committed content; `journal` sees each changed page before

@@ -81,12 +81,14 @@ fn execute_thread(
             continue;
         }
         let mut executed = false;
+        // A canister that ends a long message in this round begins no other.
+        let long = canister.paused.is_some();
         while next(canister) != Next::Nothing && result.used < budget {
             let used = step(canister, round, &mut result.effects);
             executed = true;
             result.used += used as i64 + PER_MESSAGE;
             // A message that goes on uses no more than a slice in a round.
-            if canister.paused.is_some() || result.effects.heap_delta >= heap_delta_limit {
+            if long || canister.paused.is_some() || result.effects.heap_delta >= heap_delta_limit {
                 break;
             }
         }

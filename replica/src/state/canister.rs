@@ -331,7 +331,7 @@ impl Canister {
 
     /// True when the low-memory hook runs next.
     pub fn hook_is_due(&self) -> bool {
-        self.low_memory == LowMemoryHook::Ready && self.exports(Export::OnLowWasmMemory)
+        self.low_memory == LowMemoryHook::Ready && self.code.is_some()
     }
 
     /// A new number for a call context or callback.
