@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The program, built as the tests are.
+/// The program: the one `LLM_LOADER` names, or what cargo builds.
 fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = PROGRAM.get() {
         return Ok(path);
     }
+    let path = match std::env::var_os("LLM_LOADER") {
+        Some(path) => PathBuf::from(path),
+        None => build()?,
+    };
+    Ok(PROGRAM.get_or_init(|| path))
+}
+
+fn build() -> Result<PathBuf> {
     let built = Command::new(env!("CARGO"))
         .args([
             "build",
@@ -32,7 +40,7 @@ fn program() -> Result<&'static Path> {
         .parent()
         .and_then(Path::parent)
         .context("no target folder")?;
-    Ok(PROGRAM.get_or_init(|| folder.join("loader")))
+    Ok(folder.join("loader"))
 }
 
 /// The command line of one user on one replica.
