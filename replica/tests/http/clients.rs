@@ -1,15 +1,24 @@
-//! The npm programs, unmodified: `icp`, and `@icp-sdk/core` in Node. They are fetched once into a
-//! cache folder of the user. Where there is no npm, these tests say so and do nothing.
+//! The npm programs, unmodified: `icp`, and `@icp-sdk/core` in Node and in a browser. They are
+//! fetched once into a cache folder of the user. Where there is no npm, or no Chromium, the tests
+//! that need it say so and do nothing.
 
+use crate::gateway;
 use crate::support::{self, COUNTER, controller};
 use ic_agent::Identity;
 use replica::http::Server;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 /// What is fetched, with versions so that the tests test the same thing everywhere.
-const PACKAGES: [&str; 2] = ["@icp-sdk/icp-cli-linux-x64@1.5.0", "@icp-sdk/core@6.1.0"];
+const PACKAGES: [&str; 3] = [
+    "@icp-sdk/icp-cli-linux-x64@1.5.0",
+    "@icp-sdk/core@6.1.0",
+    "esbuild@0.28.2",
+];
 
 /// The folder with the programs' `node_modules`; none when npm is not installed.
 fn packages() -> Option<&'static Path> {
@@ -175,25 +184,125 @@ async fn the_icp_program() {
     assert_eq!(call(&[], "say", "()"), "()");
 }
 
+/// The program that uses the JavaScript agent, put where it finds its packages.
+struct JavaScript {
+    file: PathBuf,
+    parameters: [String; 4],
+}
+
+impl JavaScript {
+    async fn new(packages: &Path, server: &Server, name: &str) -> JavaScript {
+        let agent = support::agent(server, controller()).await;
+        let (canister, hash) = support::install(&agent, COUNTER).await;
+        let file = packages.join(format!("{name}-{}.mjs", std::process::id()));
+        std::fs::write(&file, include_str!("client.mjs")).expect("a program");
+        let root_key = hex::encode(server.root_key());
+        JavaScript {
+            file,
+            parameters: [
+                server.url(),
+                root_key,
+                canister.to_text(),
+                hex::encode(hash),
+            ],
+        }
+    }
+
+    /// The program with all its packages, as one text for a browser.
+    fn bundle(&self, packages: &Path) -> String {
+        let output = Command::new(packages.join("node_modules/.bin/esbuild"))
+            .arg(&self.file)
+            .args(["--bundle", "--minify", "--format=esm", "--platform=browser"])
+            .args(["--target=es2022", "--log-level=error"])
+            .output()
+            .expect("esbuild runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Drop for JavaScript {
+    fn drop(&mut self) {
+        // What is left is in the cache folder.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_javascript_agent_in_node() {
     let Some(packages) = packages() else { return };
     let server = support::server();
-    let agent = support::agent(&server, controller()).await;
-    let (canister, hash) = support::install(&agent, COUNTER).await;
-    // Node looks for packages from the program's folder upwards.
-    let program = packages.join(format!("client-{}.mjs", std::process::id()));
-    std::fs::write(&program, include_str!("client.mjs")).expect("a program");
+    let program = JavaScript::new(packages, &server, "node").await;
     let output = Command::new("node")
-        .arg(&program)
-        .args([server.url(), hex::encode(server.root_key())])
-        .args([canister.to_text(), hex::encode(hash)])
+        .arg(&program.file)
+        .args(&program.parameters)
         .output()
         .expect("node runs");
-    let _ = std::fs::remove_file(&program);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all good");
+}
+
+/// The page comes from a canister, through the gateway; it calls another canister.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_agent_in_chromium() {
+    let Some(packages) = packages() else { return };
+    let Some(chromium) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+    else {
+        eprintln!("skipped: Chromium is not installed");
+        return;
+    };
+    let server = support::server();
+    let program = JavaScript::new(packages, &server, "chromium").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let report = listener.local_addr().expect("an address");
+    let mut parameters = program.parameters.to_vec();
+    parameters.push(format!("http://{report}/"));
+    let page = format!(
+        "<!doctype html><script>parameters = {parameters:?}</script>\
+         <script type=\"module\">{}</script>",
+        program.bundle(packages).replace("</script", "<\\/script")
+    );
+    let agent = support::agent(&server, controller()).await;
+    let site = gateway::page_canister("text/html; charset=utf-8", &page);
+    let (site, _) = support::install(&agent, &site).await;
+    let profile = std::env::temp_dir().join(format!("chromium-{}", std::process::id()));
+    let mut browser = Command::new(chromium)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ])
+        .arg("--remote-debugging-port=0")
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("http://{site}.raw.localhost:{}/", server.port()))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("Chromium runs");
+    let outcome = tokio::time::timeout(Duration::from_secs(60), reported(&listener)).await;
+    // It may have ended by itself.
+    let _ = browser.kill();
+    let _ = browser.wait();
+    let _ = std::fs::remove_dir_all(&profile);
+    assert_eq!(outcome.expect("a report in time"), "/all%20good");
+}
+
+/// The path of the first request to a listener.
+async fn reported(listener: &TcpListener) -> String {
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = vec![0; 8192];
+        let length = stream.read(&mut request).await.expect("a request");
+        let request = String::from_utf8_lossy(&request[..length]);
+        // Browsers open connections ahead, and close them unused.
+        if let Some(path) = request.split(' ').nth(1) {
+            return path.to_owned();
+        }
+    }
 }
 
 /// `say` prints a line to the canister's log.

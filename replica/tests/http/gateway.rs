@@ -81,14 +81,16 @@ fn literal(bytes: &[u8]) -> String {
 
 /// A canister whose methods reply what is given.
 fn canister(methods: &[(&str, Vec<u8>)]) -> String {
-    let mut text = String::from(
+    let bytes: usize = methods.iter().map(|(_, reply)| reply.len()).sum();
+    let mut text = format!(
         r#"(module
           (import "ic0" "msg_reply" (func $reply))
           (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
-          (memory 4)"#,
+          (memory {})"#,
+        bytes / 0x10000 + 1
     );
-    for (i, (method, reply)) in methods.iter().enumerate() {
-        let at = i * 0x10000;
+    let mut at = 0;
+    for (method, reply) in methods {
         write!(
             text,
             r#"(data (i32.const {at}) "{}")
@@ -99,9 +101,19 @@ fn canister(methods: &[(&str, Vec<u8>)]) -> String {
             reply.len()
         )
         .expect("memory");
+        at += reply.len();
     }
     text.push(')');
     text
+}
+
+/// A canister that answers every request with one page, without a certificate.
+pub fn page_canister(content_type: &str, body: &str) -> String {
+    let page = Response {
+        headers: vec![("Content-Type".into(), content_type.into())],
+        ..response(200, body)
+    };
+    canister(&[("query http_request", Encode!(&page).expect("Candid"))])
 }
 
 /// A canister that certifies the page `/page` with `certified` as its body, and answers every
