@@ -82,10 +82,12 @@ pub struct Manifest {
     pub checksums: Vec<u64>,
 }
 
+/// A chunk whose bytes stay where the message has them.
 #[derive(CandidType, Deserialize)]
-pub struct Chunk {
+pub struct Chunk<'a> {
     pub index: u32,
-    pub data: ByteBuf,
+    #[serde(borrow)]
+    pub data: &'a serde_bytes::Bytes,
 }
 
 #[derive(CandidType, Deserialize)]

@@ -51,9 +51,28 @@ fn upload_begin(manifest: Manifest) -> Result<(), Error> {
     app::with(|app| upload::begin(app, manifest))
 }
 
-#[update]
-fn upload_chunk(chunk: Chunk) -> Result<(), Error> {
+/// Decoded by hand: a chunk's bytes are not copied once more.
+#[update(decode_with = "raw_chunk")]
+fn upload_chunk(chunk: RawChunk) -> Result<(), Error> {
+    let (chunk,): (Chunk<'_>,) = candid::decode_args(&chunk.0)
+        .map_err(|e| Error::InvalidArgument(format!("the argument is no chunk: {e}")))?;
     app::with(|app| upload::chunk(app, &chunk))
+}
+
+fn raw_chunk(bytes: Vec<u8>) -> RawChunk {
+    RawChunk(bytes)
+}
+
+/// The argument of `upload_chunk` as it came; its Candid type is that of [`Chunk`].
+struct RawChunk(Vec<u8>);
+
+impl candid::CandidType for RawChunk {
+    fn _ty() -> candid::types::Type {
+        <Chunk<'static> as candid::CandidType>::_ty()
+    }
+    fn idl_serialize<S: candid::types::Serializer>(&self, s: S) -> Result<(), S::Error> {
+        candid::CandidType::idl_serialize(&self.0, s)
+    }
 }
 
 #[query]

@@ -87,7 +87,7 @@ pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
 }
 
 /// Stores a chunk if it is what the manifest announced.
-pub fn chunk(app: &mut App, chunk: &Chunk) -> Result<(), Error> {
+pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
     only_controllers()?;
     let m = &app.control.model;
     if m.phase != Phase::Uploading {
@@ -108,11 +108,11 @@ pub fn chunk(app: &mut App, chunk: &Chunk) -> Result<(), Error> {
     }
     let mut entry = [0; ENTRY as usize];
     memory::chunks().read(u64::from(index) * ENTRY, &mut entry);
-    if weights::manifest::checksum(&chunk.data).to_le_bytes() != entry[..8] {
+    if weights::manifest::checksum(chunk.data).to_le_bytes() != entry[..8] {
         return wrong("its XXH64 is not the manifest's".into());
     }
     if entry[8] == 0 {
-        memory::file().write(start, &chunk.data);
+        memory::file().write(start, chunk.data);
         memory::chunks().write(u64::from(index) * ENTRY + 8, &[1]);
         app.control.model.chunks_received += 1;
         app.save();

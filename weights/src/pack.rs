@@ -76,18 +76,17 @@ impl Packer {
         }
     }
 
-    /// Packs up to four rows (their quantized bytes) into `out`, `group_bytes` long.
+    /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long.
     /// Rows that are not there become zeros.
     pub fn pack_group(
         &mut self,
-        dtype: GgmlType,
         cols: usize,
-        rows: &[&[u8]],
+        rows: &[(GgmlType, &[u8])],
         out: &mut [u8],
     ) -> Result<(), NotFinite> {
         let width = 2 * self.pairs;
-        for (i, row) in rows.iter().take(LANES).enumerate() {
-            dequantize_row(dtype, row, &mut self.scratch[i * width..i * width + cols]);
+        for (i, (dtype, row)) in rows.iter().take(LANES).enumerate() {
+            dequantize_row(*dtype, row, &mut self.scratch[i * width..i * width + cols]);
         }
         self.scratch[rows.len().min(LANES) * width..].fill(0.0);
         self.quantize(out)
@@ -173,8 +172,8 @@ mod tests {
             let shape = PackedShape { rows, cols };
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             let mut out = vec![0u8; shape.group_bytes()];
-            let list = vec![bytes.as_slice(); rows];
-            Packer::new(shape).pack_group(GgmlType::F32, cols, &list, &mut out).unwrap();
+            let list = vec![(GgmlType::F32, bytes.as_slice()); rows];
+            Packer::new(shape).pack_group(cols, &list, &mut out).unwrap();
             let scales = scales_of(&out);
             for r in 0..4 {
                 let at = |c: usize| {
@@ -200,7 +199,7 @@ mod tests {
             v[3] = bad;
             let bytes: Vec<u8> = v.iter().flat_map(|v| v.to_le_bytes()).collect();
             let mut out = vec![0u8; shape.group_bytes()];
-            let got = Packer::new(shape).pack_group(GgmlType::F32, 8, &[&bytes], &mut out);
+            let got = Packer::new(shape).pack_group(8, &[(GgmlType::F32, &bytes)], &mut out);
             assert_eq!(got, Err(NotFinite));
         }
     }

@@ -20,7 +20,8 @@ use weights::simd::V128;
 
 /// Positions in a block of the cache.
 pub const BLOCK: usize = 64;
-/// `L1_MAX × 32,767 < 2^31`, with room for half a step of rounding for each of 256 integers.
+/// A query's sizes add up to this: `L1_MAX × 32,767 < 2^31`, with room for half a step of rounding
+/// for each of 256 integers.
 pub const L1_MAX: f32 = 65_000.0;
 /// The score of a position that is not seen.
 const MASKED: f32 = -1e30;
@@ -156,26 +157,25 @@ pub fn attend<'a>(
         let unit = units(first + b);
         let begin = seen.start.saturating_sub(origin + b * BLOCK);
         let end = (seen.end - origin - b * BLOCK).min(BLOCK);
-        read_value_scales(unit, n, begin..end, &mut scratch.value_scales);
+        let value_scales = value_scales(unit, n, begin..end, &mut scratch.value_scales);
         let scores = &scratch.scores[b * BLOCK..(b + 1) * BLOCK];
-        let (mut sum, mut largest) = (V128::zero(), V128::zero());
+        let mut sum = V128::zero();
         for i in (0..BLOCK).step_by(4) {
             // Safety: scores, weights and value scales have BLOCK floats each.
             unsafe {
                 let e = exp(V128::load(scores.as_ptr().add(i)).sub(max));
                 total = total.add(e);
-                let w = e.mul(V128::load(scratch.value_scales.as_ptr().add(i)));
+                let w = e.mul(V128::load(value_scales.add(4 * i)));
                 w.store(scratch.weights.as_mut_ptr().add(i));
                 sum = sum.add(w);
-                largest = largest.pmax(w);
             }
         }
-        let (sum, largest) = (sum.sum_f32(), largest.max_f32());
+        let sum = sum.sum_f32();
         if sum < NEGLIGIBLE {
             continue;
         }
-        let (by_sum, by_size) = (L1_MAX / sum, 32_767.0 / largest);
-        let factor = if by_size < by_sum { by_size } else { by_sum };
+        // No weight is larger than their sum, so this keeps the L1 bound and 16 bits too.
+        let factor = 32_700.0 / sum;
         to_i16(&scratch.weights, factor, &mut scratch.weights_q);
         add_values(
             &unit[half_bytes(n)..],
@@ -192,16 +192,25 @@ pub fn attend<'a>(
     }
 }
 
-/// The value scales of the positions `seen` in a block, and zeros elsewhere: what lies there may be
-/// anything.
-fn read_value_scales(unit: &[u8], n: usize, seen: std::ops::Range<usize>, out: &mut [f32; BLOCK]) {
+/// The value scales of a block: where they are if all positions are seen, else a copy with zeros for
+/// the others, where anything may lie.
+fn value_scales(
+    unit: &[u8],
+    n: usize,
+    seen: std::ops::Range<usize>,
+    copy: &mut [f32; BLOCK],
+) -> *const u8 {
     let scales = &unit[2 * half_bytes(n) + 4 * BLOCK..][..4 * BLOCK];
+    if seen == (0..BLOCK) {
+        return scales.as_ptr();
+    }
     for i in (0..BLOCK).step_by(4) {
         // Safety: both hold BLOCK floats.
-        unsafe { V128::load(scales.as_ptr().add(4 * i)).store(out.as_mut_ptr().add(i)) };
+        unsafe { V128::load(scales.as_ptr().add(4 * i)).store(copy.as_mut_ptr().add(i)) };
     }
-    out[..seen.start].fill(0.0);
-    out[seen.end..].fill(0.0);
+    copy[..seen.start].fill(0.0);
+    copy[seen.end..].fill(0.0);
+    copy.as_ptr().cast()
 }
 
 /// Quantizes a query within the L1 bound; gives what an integer score is worth.

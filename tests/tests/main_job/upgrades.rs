@@ -1,14 +1,18 @@
 //! An upgrade at any moment loses nothing: the generation goes on by itself with the same tokens.
 
 use anyhow::Result;
-use e2e::chats::{chat, greedy, set_budget, until, until_ready};
+use e2e::chats::{greedy, prompt, set_budget, until, until_ready};
 use e2e::native::Native;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::types::{Generation, GenerationState};
+use replica::http::ServerConfig;
+use std::time::Duration;
 
-const QUESTION: &str = "Why do we sleep? Answer in two short sentences.";
-const TOKENS: u32 = 40;
+/// Long enough for several consensus rounds: each takes in messages of two billion instructions
+/// together.
+const TEXT: &str = include_str!("../../data/texts/long.txt");
+const TOKENS: u32 = 90;
 /// A few layers a message: every pause is inside a token.
 const INSIDE: u64 = 40_000_000;
 /// A few tokens a message.
@@ -31,12 +35,17 @@ const MOMENTS: [Moment; 3] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
-    let testbed = e2e::Testbed::start()?;
+    // Rounds with a pause between them, so that every moment can be seen from outside.
+    let round_interval = Duration::from_millis(60);
+    let testbed = e2e::Testbed::start_with(ServerConfig {
+        round_interval,
+        ..Default::default()
+    })?;
     let client = testbed.install_with_model().await?;
     let network = client.network().clone();
     let canister = client.canister();
     let mut native = Native::load(&e2e::model()?)?;
-    let question = native.chat(QUESTION)?;
+    let question = native.tokenizer.encode_plain(TEXT.trim_end())?;
     let expected = native.greedy(&question, TOKENS as usize)?;
     let code = e2e::wasm()?;
     let other_build = e2e::tagged(&code, "another build");
@@ -46,7 +55,9 @@ async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
         for stopped in [false, true] {
             for (build, module) in [("same", &code), ("other", &other_build)] {
                 set_budget(&client, budget).await?;
-                let started = client.generate(chat(QUESTION), greedy(TOKENS)).await?;
+                let started = client
+                    .generate(prompt(TEXT.trim_end()), greedy(TOKENS))
+                    .await?;
                 let seen = until(&client, started.id, reached).await?;
                 if stopped {
                     management::stop(&network, canister).await?;
