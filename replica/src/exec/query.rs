@@ -109,7 +109,7 @@ impl Graph<'_> {
         };
         let before = instance.view().snapshot();
         let mut outcome = instance.run_within(entry, api, limit);
-        if mode != Mode::Query {
+        if mode != Mode::Query || !self.active.is_empty() {
             let pages = instance.view().changed_since(&before);
             outcome.instructions += dirty_pages_cost(pages, outcome.api.wide);
             if continues && outcome.result.is_err() {

@@ -154,7 +154,7 @@ fn base64_url(bytes: &[u8]) -> String {
     for group in bytes.chunks(3) {
         let word = group
             .iter()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte))
+            .fold(0u32, |word, byte| (word << 8) | u32::from(*byte))
             << (8 * (3 - group.len()));
         for i in 0..=group.len() {
             text.push(char::from(ALPHABET[(word >> (18 - 6 * i)) as usize & 63]));

@@ -14,6 +14,9 @@ const MAX_TARGETS: usize = 1_000;
 const MAX_PATHS: usize = 1_000;
 const MAX_PATH_LABELS: usize = 127;
 const MAX_NONCE_BYTES: usize = 32;
+/// CBOR items in a request: the most paths, with as many labels each as anybody asks for, have far
+/// fewer. A decoded item takes many times the one byte that it may have in the body.
+const MAX_ITEMS: usize = 200_000;
 
 /// What a request is checked against.
 pub struct Context<'a> {
@@ -123,6 +126,9 @@ use AuthenticationError as Auth;
 /// # Errors
 /// When it is malformed, expired, or not signed by its sender.
 pub fn request(body: &[u8], context: &Context) -> Result<Request, RequestError> {
+    if count_items(body, MAX_ITEMS) == MAX_ITEMS {
+        return Err(RequestError::Malformed("too many CBOR items".into()));
+    }
     let envelope: Envelope =
         serde_cbor::from_slice(body).map_err(|error| RequestError::Malformed(error.to_string()))?;
     check_form(&envelope.content)?;
@@ -138,6 +144,38 @@ pub fn request(body: &[u8], context: &Context) -> Result<Request, RequestError> 
         id,
         targets,
     })
+}
+
+/// How many CBOR items a body has, up to `limit`. What is wrong with them is for the decoder to say.
+fn count_items(body: &[u8], limit: usize) -> usize {
+    let mut rest = body;
+    let mut count = 0;
+    while let Some((&head, after)) = rest.split_first()
+        && count < limit
+    {
+        count += 1;
+        let width = match head & 0x1f {
+            info @ 24..=27 => 1 << (info - 24),
+            _ => 0,
+        };
+        let Some((number, after)) = after.split_at_checked(width) else {
+            break;
+        };
+        let value = number
+            .iter()
+            .fold(0u64, |value, byte| (value << 8) | u64::from(*byte));
+        // The bytes of strings are not items; what is in arrays and maps simply follows.
+        let bytes = match (head >> 5, head & 0x1f) {
+            (2 | 3, short @ ..24) => usize::from(short),
+            (2 | 3, 24..=27) => usize::try_from(value).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let Some(after) = after.get(bytes..) else {
+            break;
+        };
+        rest = after;
+    }
+    count
 }
 
 fn check_form(content: &EnvelopeContent) -> Result<(), RequestError> {
@@ -522,6 +560,14 @@ mod tests {
                 Err(RequestError::Malformed(_))
             ));
         }
+        // An array of a million numbers of one byte each, where the content should be.
+        let mut many = b"\xa1\x67content\x9a\x00\x0f\x42\x40".to_vec();
+        many.resize(many.len() + 1_000_000, 0);
+        assert!(matches!(
+            request(&many, &CONTEXT),
+            Err(RequestError::Malformed(text)) if text.contains("too many")
+        ));
+        assert_eq!(count_items(b"\x82\x42\x00\x00\x18\x2a", 10), 3);
         let nested = [vec![0x81; 100_000], vec![0]].concat();
         assert!(request(&nested, &CONTEXT).is_err());
         let long = {

@@ -60,7 +60,18 @@ fn payload(text: impl Into<String>) -> UserError {
 }
 
 fn decode<T: CandidType + for<'a> candid::Deserialize<'a>>(arg: &[u8]) -> Result<T, UserError> {
-    decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {error}")))
+    decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {}", causes(&error))))
+}
+
+/// An error's text with those of its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 fn amount(nat: &candid::Nat, what: &str) -> Result<u128, UserError> {

@@ -10,7 +10,7 @@ use super::costs::operator_cost;
 use super::validate::{InvalidModule, ParsedModule, data_offset};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, ExportKind,
+    CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, ExportKind,
     ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
     Instruction, MemorySection, Module, TableSection, TypeSection, ValType,
 };
@@ -26,6 +26,9 @@ pub const TABLE: &str = "\u{0}table";
 pub const START: &str = "\u{0}start";
 /// Prefix of the exports of the canister's mutable globals.
 pub const GLOBAL: &str = "\u{0}global ";
+
+/// Instructions of the helper functions that the IC adds to every module.
+const HELPER_INSTRUCTIONS: u64 = 72;
 
 /// A metered module.
 pub struct Instrumented {
@@ -134,7 +137,7 @@ impl Meter {
         function.instruction(&Instruction::GlobalSet(self.counter));
         self.stop_if_negative(function);
         function.instruction(&Instruction::LocalGet(scratch));
-        self.instructions += 1;
+        self.instructions += 3;
     }
 
     fn body(
@@ -339,6 +342,14 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
     }
     out.section(&segments);
 
+    if let Some(names) = module.name_section {
+        // Backtraces name the functions.
+        out.section(&CustomSection {
+            name: "name".into(),
+            data: names.into(),
+        });
+    }
+
     Ok(Instrumented {
         wasm: out.finish(),
         data,
@@ -347,6 +358,6 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
         has_table,
         has_memory: !module.memories.is_empty(),
         drops_segments: has_passive,
-        instructions: meter.instructions,
+        instructions: meter.instructions + HELPER_INSTRUCTIONS,
     })
 }

@@ -3,8 +3,9 @@
 use super::imports;
 use std::collections::{BTreeMap, HashSet};
 use wasmparser::{
-    CompositeInnerType, ConstExpr, Data, DataKind, Export, ExternalKind, FuncType, FunctionBody,
-    Operator, Parser, Payload, TypeRef, Validator, WasmFeatures,
+    BinaryReader, CompositeInnerType, ConstExpr, Data, DataKind, Export, ExternalKind, FuncType, FuncValidatorAllocations,
+    FunctionBody, MemorySectionReader, MemoryType, Operator, Parser, Payload, TypeRef, ValidPayload,
+    Validator, WasmFeatures,
 };
 
 const MAX_MODULE_BYTES: usize = 100 << 20;
@@ -111,9 +112,7 @@ pub fn validate(wasm: &[u8]) -> Result<ParsedModule<'_>, InvalidModule> {
              {MAX_CODE_SECTION_BYTES}"
         )));
     }
-    Validator::new_with_features(features())
-        .validate_all(wasm)
-        .map_err(|error| invalid(error.to_string()))?;
+    check_wasm(wasm).map_err(|error| invalid(error.to_string()))?;
     let module = parse(wasm)?;
     check_imports(&module)?;
     check_exports(&module)?;
@@ -133,6 +132,52 @@ pub fn validate(wasm: &[u8]) -> Result<ParsedModule<'_>, InvalidModule> {
     }
     check_code(&module)?;
     Ok(module)
+}
+
+/// Pages of 64 KiB that 32 bits address.
+const MAX_PAGES32: u64 = 65_536;
+
+/// A memory's type with a maximum that can be reached: the IC accepts any.
+fn reachable(mut memory: MemoryType) -> MemoryType {
+    if !memory.memory64 {
+        memory.maximum = memory.maximum.map(|pages| pages.min(MAX_PAGES32));
+    }
+    memory
+}
+
+/// Checks a module against the WebAssembly specification.
+fn check_wasm(wasm: &[u8]) -> Result<(), wasmparser::BinaryReaderError> {
+    let mut validator = Validator::new_with_features(features());
+    let mut allocations = FuncValidatorAllocations::default();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        if let Payload::MemorySection(reader) = &payload {
+            let memories: Vec<MemoryType> =
+                reader.clone().into_iter().collect::<Result<_, _>>()?;
+            if memories.iter().any(|memory| reachable(*memory) != *memory) {
+                let mut section = wasm_encoder::MemorySection::new();
+                for memory in memories {
+                    section.memory(reachable(memory).into());
+                }
+                let mut bytes = Vec::new();
+                wasm_encoder::Encode::encode(&section, &mut bytes);
+                // The reader wants the section's content without its size.
+                let mut size = BinaryReader::new(&bytes, 0);
+                size.read_var_u32()?;
+                let content = &bytes[size.original_position()..];
+                let content = BinaryReader::new(content, reader.range().start);
+                let section = MemorySectionReader::new(content)?;
+                validator.memory_section(&section)?;
+                continue;
+            }
+        }
+        if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
+            let mut function = function.into_validator(allocations);
+            function.validate(&body)?;
+            allocations = function.into_allocations();
+        }
+    }
+    Ok(())
 }
 
 fn code_section_bytes(wasm: &[u8]) -> Result<usize, InvalidModule> {
@@ -191,7 +236,7 @@ fn parse(wasm: &[u8]) -> Result<ParsedModule<'_>, InvalidModule> {
                             module.function_types.push(ty);
                             module.imported_functions += 1;
                         }
-                        TypeRef::Memory(ty) => module.memories.push(ty),
+                        TypeRef::Memory(ty) => module.memories.push(reachable(ty)),
                         _ => {}
                     }
                     module.imports.push(import);
@@ -205,7 +250,7 @@ fn parse(wasm: &[u8]) -> Result<ParsedModule<'_>, InvalidModule> {
             Payload::TableSection(reader) => module.tables = Some(reader),
             Payload::MemorySection(reader) => {
                 for memory in reader {
-                    module.memories.push(memory.map_err(decoding)?);
+                    module.memories.push(reachable(memory.map_err(decoding)?));
                 }
             }
             Payload::GlobalSection(reader) => {
