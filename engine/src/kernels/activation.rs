@@ -15,7 +15,7 @@ pub fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
             let cubic = g
                 .mul(g)
                 .mul(V128::splat_f32(0.071_354_814))
-                .add(V128::splat_f32(1.595_769_1));
+                .add(V128::splat_f32(1.595_769));
             g.mul(cubic)
         }),
     }

@@ -380,7 +380,7 @@ mod tests {
             for d in 0..n {
                 let expected: f64 =
                     e.iter().zip(&vs[start..]).map(|(e, v)| e * f64::from(v[d])).sum::<f64>() / total;
-                prop_assert!((f64::from(out[d]) - expected).abs() < 2e-3, "{} {expected}", out[d]);
+                prop_assert!((f64::from(out[d]) - expected).abs() < 5e-3, "{} {expected}", out[d]);
             }
         }
     }

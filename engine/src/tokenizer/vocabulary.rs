@@ -43,6 +43,11 @@ impl Vocabulary {
         self.ends.len()
     }
 
+    /// Whether there are no words (never: an empty vocabulary is refused).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The word as the file spells it ("" for a number out of range).
     pub fn raw(&self, token: u32) -> &[u8] {
         let i = token as usize;

@@ -4,6 +4,9 @@
 //! operations in the order written, nothing is fused or reassociated. `pmax(a, b)` is
 //! `if a < b { b } else { a }`.
 
+// Lane-wise operations are methods beside `dot_i16` and `add_i32`: operators would hide which lanes.
+#![allow(clippy::should_implement_trait)]
+
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 #[cfg(target_arch = "wasm32")]
