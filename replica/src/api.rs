@@ -17,7 +17,7 @@ pub struct ReplicaConfig {
 }
 
 /// A signed and checked call from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ingress {
     /// Who calls.
     pub sender: Principal,
@@ -36,7 +36,7 @@ pub struct Ingress {
 }
 
 /// Why a call was not answered with a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reject {
     /// Reject code of the interface specification, 1 to 6.
     pub code: u32,
@@ -47,7 +47,7 @@ pub struct Reject {
 }
 
 /// Where an ingress message stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum IngressStatus {
     /// Never seen, or forgotten.
     Unknown,

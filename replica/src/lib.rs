@@ -13,6 +13,7 @@ mod ingress;
 pub mod log;
 pub mod management;
 pub mod memory;
+pub mod persist;
 pub mod scheduler;
 pub mod state;
 pub mod wasm;
@@ -31,6 +32,7 @@ use execution::Engine;
 use execution::api::Response;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use persist::FileStore;
 use wasm::Export;
 use wasm::validate::Visibility;
 
@@ -65,6 +67,9 @@ pub struct Replica {
     certificate: Option<DataCertificate>,
     last_query_instructions: u64,
     last_report: RoundReport,
+    store: Arc<FileStore>,
+    /// Something happened that is not saved yet.
+    unsaved: bool,
 }
 
 impl Replica {
@@ -79,8 +84,7 @@ impl Replica {
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |elapsed| elapsed.as_nanos() as u64)
         });
-        Ok(Replica {
-            config,
+        let mut replica = Replica {
             canisters: Canisters::new(),
             next_canister: CANISTER_RANGE.0,
             time_ns,
@@ -100,7 +104,12 @@ impl Replica {
             certificate: None,
             last_query_instructions: 0,
             last_report: RoundReport::default(),
-        })
+            store: FileStore::open(config.state_dir.clone())?,
+            unsaved: false,
+            config,
+        };
+        replica.load()?;
+        Ok(replica)
     }
 
     /// Checks an ingress message (induction rules, `canister_inspect_message`) and queues it for
@@ -155,6 +164,7 @@ impl Replica {
     /// Executes one consensus round.
     pub fn execute_round(&mut self) {
         self.last_report = self.round();
+        self.save();
     }
 
     /// What the last round executed.
@@ -349,6 +359,7 @@ impl Replica {
             subnet: self.subnet_id,
             root_key: self.root_key.clone(),
             fees: self.fees(),
+            store: self.store.clone(),
         }
     }
 }

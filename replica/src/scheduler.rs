@@ -13,6 +13,7 @@ use crate::exec::{Effects, RoundContext};
 use crate::execution::engine::THREAD_STACK;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::management::{self, Ended};
+use crate::persist::Restart;
 use crate::state::canister::FirstInRound;
 use crate::state::queues::Letter;
 use crate::state::{Canister, Origin, Status};
@@ -46,9 +47,12 @@ pub struct Paused {
     /// Instructions not yet accounted to a round.
     pub(crate) left: u64,
     pub(crate) round: RoundContext,
+    /// How to run it again, in another process.
+    pub(crate) restart: Restart,
 }
 
 /// An answer that an installation of several rounds gives at its end.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct DelayedAnswer {
     pub(crate) rounds: u64,
     pub(crate) origin: Origin,
@@ -122,6 +126,7 @@ impl Replica {
 
     /// Takes over what executions brought.
     fn settle(&mut self, effects: Effects, report: &mut RoundReport) {
+        self.unsaved |= effects.messages > 0 || !effects.ingress.is_empty();
         report.messages += effects.messages;
         report.instructions += effects.instructions;
         for (id, status) in effects.ingress {
@@ -273,6 +278,7 @@ impl Replica {
     fn drain_subnet_queue(&mut self, effects: &mut Effects) {
         let before = self.install_instructions;
         let mut waiting = std::collections::VecDeque::new();
+        self.unsaved |= !self.subnet_queue.is_empty();
         while let Some(call) = self.subnet_queue.pop_front() {
             let used = self.install_instructions - before;
             if used >= SUBNET_MESSAGES || self.is_busy(&call) {
@@ -385,6 +391,7 @@ impl Replica {
             return;
         }
         let elapsed = now - self.last_charge_ns;
+        let store = self.store.clone();
         self.last_charge_ns = now;
         for canister in self.canisters.values_mut() {
             let bytes = canister.memory_usage().max(canister.settings.memory_allocation);
@@ -392,7 +399,7 @@ impl Replica {
                 + fees.compute(canister.settings.compute_allocation, elapsed / 1_000_000_000);
             if cost > canister.cycles || (canister.cycles == 0 && canister.code.is_some()) {
                 canister.cycles = 0;
-                management::uninstall(canister, effects);
+                management::uninstall(canister, &store, effects);
                 canister.settings.compute_allocation = 0;
                 canister.settings.memory_allocation = 0;
             } else {

@@ -158,7 +158,7 @@ fn attempt(
                 ),
             )));
         }
-        Kind::Install | Kind::Reinstall => progress.stable = new_stable()?,
+        Kind::Install | Kind::Reinstall => progress.stable = new_stable(progress.round)?,
         Kind::Upgrade {
             skip_pre_upgrade,
             keep_memory,
@@ -199,7 +199,7 @@ fn attempt(
         }
     };
     if let Some(instance) = code.instance.as_mut() {
-        instance.commit(|_, _| {});
+        instance.commit();
         instance.set_memory64(wide);
         code.globals = instance.globals().to_vec();
         if module.single_use {
@@ -210,7 +210,7 @@ fn attempt(
     canister.code = Some(code);
     let mut stable = progress.stable.fork();
     std::mem::swap(&mut stable, &mut progress.stable);
-    stable.commit(|_, _| {});
+    stable.commit();
     canister.stable = stable;
     canister.timer = progress.timer.flatten();
     match progress.certified_data.take() {
@@ -225,8 +225,8 @@ fn attempt(
     Ok(())
 }
 
-fn new_stable() -> Result<Stable, Refusal> {
-    Stable::new().map_err(|_| Failure::OutOfMemory.into())
+fn new_stable(round: &RoundContext) -> Result<Stable, Refusal> {
+    Stable::new(&round.store).map_err(|_| Failure::OutOfMemory.into())
 }
 
 /// Whether the heap stays, if that is allowed.
@@ -279,7 +279,7 @@ fn new_code(
     let memory = |_| Failure::OutOfMemory;
     let heap = match old {
         Some(old) if keep => old.heap.clone(),
-        _ => new_heap(module).map_err(|_| Failure::OutOfMemory)?,
+        _ => new_heap(module, &progress.round.store).map_err(|_| Failure::OutOfMemory)?,
     };
     let mut instance = Instance::new(module, heap.clone(), None).map_err(memory)?;
     instance.set_memory64(module.memory64);
@@ -287,7 +287,10 @@ fn new_code(
     let wide = module.memory64;
     if module.has_start {
         progress.run(canister, &mut instance, &Entry::Start, Mode::Start, wide)?;
-        instance.commit(|_, _| {});
+        // A heap that is kept must be as before if the rest fails.
+        if !keep {
+            instance.commit();
+        }
     }
     let export = match install.mode {
         Kind::Upgrade { .. } => Export::PostUpgrade,

@@ -12,6 +12,7 @@ use crate::cycles::Fees;
 use crate::execution::api::{Api, Environment, Response};
 use crate::execution::mode::Mode;
 use crate::memory::heap::MAX_HEAP32;
+use crate::persist::FileStore;
 use crate::state::{Canister, Status};
 use crate::{IngressStatus, Principal};
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub struct RoundContext {
     pub subnet: Principal,
     pub root_key: Arc<[u8]>,
     pub fees: Fees,
+    pub store: Arc<FileStore>,
 }
 
 /// What a thread's executions bring to the subnet.

@@ -32,6 +32,10 @@ pub struct Ran {
     heap_delta: u64,
     /// What is left of the context's cycles.
     context_cycles: u128,
+    /// What it began with, when that may be needed to begin again.
+    pub(crate) input: Option<Input>,
+    /// The callback that it is, likewise.
+    pub(crate) callback: Option<(u64, Callback)>,
 }
 
 enum Kind {
@@ -54,7 +58,20 @@ pub fn start(
     if let Some(task) = canister.tasks.pop_front() {
         return start_task(canister, task, round, effects);
     }
-    match canister.queues.pop_input()? {
+    let input = canister.queues.pop_input()?;
+    let kept = round.store.dir().is_some().then(|| input.clone());
+    let mut ran = start_input(canister, input, round, effects)?;
+    ran.input = kept;
+    Some(ran)
+}
+
+fn start_input(
+    canister: &mut Canister,
+    input: Input,
+    round: &RoundContext,
+    effects: &mut Effects,
+) -> Option<Ran> {
+    match input {
         Input::Ingress(message) => {
             effects
                 .ingress
@@ -262,6 +279,7 @@ fn start_callback(
     let most = if cleaned { UPDATE_LIMIT } else { callback_limit };
     let mut ran = ran(canister, outcome, kind, prepaid, balance, true);
     ran.instructions = ran.instructions.min(most);
+    ran.callback = Some((response.callback, callback));
     ran.keeps |= cleaned && ran.outcome.cleanup_succeeded();
     Some(ran)
 }
@@ -394,6 +412,8 @@ fn ran(
         instructions,
         heap_delta,
         context_cycles,
+        input: None,
+        callback: None,
     }
 }
 
@@ -408,6 +428,7 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
         keeps,
         heap_delta,
         context_cycles,
+        ..
     } = ran;
     let Outcome { result, mut api, .. } = outcome;
     let wide = canister
@@ -431,7 +452,7 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
         && let Some(instance) = code.instance.as_mut()
     {
         if keeps {
-            instance.commit(|_, _| {});
+            instance.commit();
             code.globals = instance.globals().to_vec();
         } else {
             instance.roll_back();
@@ -446,7 +467,7 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
         }
         if keeps {
             let mut stable = api.stable;
-            stable.commit(|_, _| {});
+            stable.commit();
             canister.stable = stable;
         }
         if let Some(data) = api.new_certified_data {

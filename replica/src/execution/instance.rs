@@ -5,6 +5,7 @@ use super::engine::{InstancePre, set_next_heap};
 use super::failure::{Failure, HostTrap};
 use super::host::Host;
 use crate::memory::heap::{Heap, MAX_HEAP32, MAX_HEAP64, View};
+use crate::persist::FileStore;
 use crate::wasm::CompiledModule;
 use crate::wasm::instrument::{COUNTER, GLOBAL, START, TABLE};
 use std::sync::Arc;
@@ -84,8 +85,11 @@ fn failed(error: impl std::fmt::Display) -> String {
 ///
 /// # Errors
 /// When there is no memory for it.
-pub fn new_heap(module: &CompiledModule) -> std::io::Result<Arc<Heap>> {
-    let heap = Heap::new(module.initial_heap, heap_capacity(module))?;
+pub fn new_heap(
+    module: &CompiledModule,
+    store: &Arc<FileStore>,
+) -> std::io::Result<Arc<Heap>> {
+    let heap = Heap::new(store, module.initial_heap, heap_capacity(module))?;
     for (offset, bytes) in &module.data {
         heap.initialise(*offset as usize, bytes);
     }
@@ -300,8 +304,8 @@ impl Instance {
     }
 
     /// Makes the message's changes of heap and globals last.
-    pub fn commit(&mut self, journal: impl FnMut(usize, &[u8])) {
-        self.view.commit(journal);
+    pub fn commit(&mut self) {
+        self.view.commit();
         self.committed = self.read_globals();
     }
 

@@ -5,6 +5,7 @@ use super::tree::{Path, Tree};
 use crate::{CanisterInfo, IngressStatus};
 use candid::Principal;
 use ic_certification::Certificate;
+use ic_transport_types::SubnetMetrics;
 use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 
@@ -123,12 +124,17 @@ pub fn request_tree(status: &IngressStatus) -> Option<Tree> {
 }
 
 /// The subtrees `/subnet` and `/canister_ranges` of the one subnet.
-pub fn subnet_trees(keys: &Keys, range: (Principal, Principal)) -> (Tree, Tree) {
+pub fn subnet_trees(
+    keys: &Keys,
+    range: (Principal, Principal),
+    metrics: &SubnetMetrics,
+) -> (Tree, Tree) {
     let id = keys.subnet_id();
     let ranges = Tree::leaf(cbor(&[range]));
     let node = Tree::map([("public_key", Tree::leaf(keys.node_key_der()))]);
     let subnet = Tree::map([
         ("canister_ranges", ranges.clone()),
+        ("metrics", Tree::leaf(cbor(metrics))),
         ("node", Tree::map([(keys.node_id().as_slice(), node)])),
         ("public_key", Tree::leaf(keys.root_key_der())),
         ("type", Tree::leaf("application")),
@@ -188,6 +194,12 @@ mod tests {
                 Principal::from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
                 Principal::from_slice(&[0, 0, 0, 0, 0, 255, 255, 255, 1, 1]),
             ),
+            &SubnetMetrics {
+                num_canisters: 1,
+                canister_state_bytes: 2,
+                consumed_cycles_total: 1 << 70,
+                update_transactions_total: 4,
+            },
         );
         let parts = Parts {
             canisters: Tree::map([(canister.as_slice(), canister_tree(&info))]),

@@ -6,6 +6,7 @@ use super::keys::Keys;
 use super::requests::{Owner, RequestId, Requests};
 use super::tree::Tree;
 use crate::{CanisterInfo, Ingress, Principal, Reject, Replica};
+use ic_transport_types::SubnetMetrics;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -231,12 +232,11 @@ impl Machine {
             // A stored state may be ahead of the clock.
             None => i128::from(start.saturating_sub(wall)),
         };
-        let (subnet, ranges) = subnet_trees(&keys, replica.effective_range());
         let parts = Parts {
             canisters: Tree::empty(),
             requests: Tree::empty(),
-            subnet,
-            ranges,
+            subnet: Tree::empty(),
+            ranges: Tree::empty(),
         };
         let published = Arc::new(Published {
             snapshot: RwLock::new(Arc::new(Snapshot {
@@ -428,7 +428,8 @@ impl Machine {
     }
 
     fn publish(&mut self) {
-        let (subnet, ranges) = subnet_trees(&self.keys, self.replica.effective_range());
+        let range = self.replica.effective_range();
+        let (subnet, ranges) = subnet_trees(&self.keys, range, &self.subnet_metrics());
         let parts = Parts {
             canisters: self.canister_tree.clone(),
             requests: self.requests.tree(),
@@ -451,6 +452,28 @@ impl Machine {
             // Nobody may be listening any more.
             let _ = waiter.send(());
         }
+    }
+
+    fn subnet_metrics(&self) -> SubnetMetrics {
+        let mut metrics = SubnetMetrics {
+            num_canisters: 0,
+            canister_state_bytes: 0,
+            consumed_cycles_total: 0,
+            update_transactions_total: 0,
+        };
+        for id in self.canisters.keys() {
+            let Some(canister) = self.replica.canister(id) else {
+                continue;
+            };
+            let used = canister.consumed;
+            let cycles =
+                used.instructions + used.burned + used.ingress + used.transmission + used.storage;
+            metrics.num_canisters += 1;
+            metrics.canister_state_bytes += canister.memory_usage();
+            metrics.consumed_cycles_total += u128::try_from(cycles).unwrap_or(0);
+            metrics.update_transactions_total += canister.totals.messages;
+        }
+        metrics
     }
 
     fn metrics(&self) -> Vec<(Principal, Metrics)> {

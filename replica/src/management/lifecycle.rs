@@ -17,7 +17,9 @@ use crate::state::ids::{canister_id, canister_index};
 use crate::state::queues::Letter;
 use crate::state::{Canister, Origin, Response, Settings, Status, StopRequest};
 use candid::Principal;
+use crate::persist::FileStore;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 impl Replica {
     pub(super) fn create(&mut self, call: &Call) -> Ended {
@@ -103,7 +105,7 @@ impl Replica {
                 }
             },
         };
-        let mut canister = Canister::new(id, controller, cycles, self.time_ns)
+        let mut canister = Canister::new(id, controller, cycles, self.time_ns, &self.store)
             .map_err(|error| UserError::new(ErrorCode::SubnetOversubscribed, error.to_string()))?;
         canister.settings = settings;
         self.canisters.insert(id, canister);
@@ -363,8 +365,9 @@ impl Replica {
         effects: &mut Effects,
     ) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = decode(arg)?;
+        let store = self.store.clone();
         let canister = self.controlled(&args.canister_id, &caller)?;
-        uninstall(canister, effects);
+        uninstall(canister, &store, effects);
         empty()
     }
 
@@ -436,10 +439,10 @@ fn reject_for_canister(error: UserError) -> Answer {
 }
 
 /// Takes a canister's code and memories, and closes its open calls.
-pub fn uninstall(canister: &mut Canister, effects: &mut Effects) {
+pub fn uninstall(canister: &mut Canister, store: &Arc<FileStore>, effects: &mut Effects) {
     use crate::exec::Verdict;
     canister.code = None;
-    if let Ok(stable) = crate::memory::stable::Stable::new() {
+    if let Ok(stable) = crate::memory::stable::Stable::new(store) {
         canister.stable = stable;
     }
     canister.timer = None;

@@ -6,9 +6,9 @@
 //! the noted pages are compared and copied to the file, or dropped.
 
 use super::PAGE;
-use super::mapping::{Access, Mapping, memory_file};
+use super::mapping::{Access, Mapping};
+use crate::persist::{FileStore, StoredFile};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -30,23 +30,29 @@ const MAX_KEPT: usize = 16_384;
 /// Committed content of a heap.
 #[derive(Debug)]
 pub struct Heap {
-    file: File,
+    file: StoredFile,
     content: Mapping,
     /// Committed size in bytes.
     size: AtomicUsize,
 }
 
 impl Heap {
-    /// A heap of `size` zero bytes which may grow to `capacity` bytes, in memory only.
-    pub fn new(size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
-        Self::with_file(memory_file(c"canister-heap")?, size, capacity)
+    /// A heap of `size` zero bytes which may grow to `capacity` bytes.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn new(store: &Arc<FileStore>, size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
+        Self::with_file(store.create()?, size, capacity)
     }
 
     /// A heap over a file, whose content is kept.
-    pub fn with_file(file: File, size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
+    ///
+    /// # Errors
+    /// When the file cannot be mapped.
+    pub fn with_file(file: StoredFile, size: usize, capacity: usize) -> io::Result<Arc<Heap>> {
         let capacity = capacity.max(PAGE);
-        file.set_len(capacity as u64)?;
-        let content = Mapping::shared(&file, capacity)?;
+        file.file.set_len(capacity as u64)?;
+        let content = Mapping::shared(&file.file, capacity)?;
         Ok(Arc::new(Heap {
             file,
             content,
@@ -57,6 +63,25 @@ impl Heap {
     /// Committed size in bytes.
     pub fn size(&self) -> usize {
         self.size.load(Relaxed)
+    }
+
+    /// The heap's file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
+    /// Another heap with the committed content.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn duplicate(&self, store: &Arc<FileStore>) -> io::Result<Arc<Heap>> {
+        let copy = Heap::new(store, self.size(), self.capacity())?;
+        for (index, page) in self.bytes().chunks(PAGE).enumerate() {
+            if page.iter().any(|byte| *byte != 0) {
+                copy.initialise(index * PAGE, page);
+            }
+        }
+        Ok(copy)
     }
 
     /// Largest size in bytes.
@@ -113,7 +138,7 @@ impl View {
     pub fn new(heap: Arc<Heap>, reserved: usize, guard: usize) -> io::Result<Arc<View>> {
         let capacity = heap.capacity();
         let pages = Mapping::reserve(capacity.max(reserved) + guard)?;
-        pages.overlay_private(&heap.file, capacity)?;
+        pages.overlay_private(&heap.file.file, capacity)?;
         let size = heap.size();
         if size > 0 && !pages.protect(0, size, Access::Read) {
             return Err(io::Error::last_os_error());
@@ -336,26 +361,27 @@ impl View {
         }
     }
 
-    /// Makes the message's changes the committed content; `journal` sees each changed page before
-    /// it is written.
-    pub fn commit(&self, mut journal: impl FnMut(usize, &[u8])) {
+    /// Makes the message's changes the committed content.
+    pub fn commit(&self) {
         let runs = self.runs();
-        let mut noted = 0;
-        for &(first, len) in &runs {
-            noted += len;
-            for page in first..first + len {
-                let new = self.page(page);
-                if new != self.committed_page(page) {
-                    journal(page, new);
-                    // SAFETY: the file is as long as the capacity; no view is running.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(
-                            new.as_ptr(),
-                            self.heap.content.start().add(page * PAGE),
-                            PAGE,
-                        );
-                    }
-                }
+        let noted = runs.iter().map(|(_, len)| len).sum::<usize>();
+        let changed: Vec<usize> = runs
+            .iter()
+            .flat_map(|&(first, len)| first..first + len)
+            .filter(|page| self.page(*page) != self.committed_page(*page))
+            .collect();
+        let before = changed
+            .iter()
+            .map(|page| (*page as u64, self.committed_page(*page)));
+        self.heap.file.journal(before);
+        for page in changed {
+            // SAFETY: the file is as long as the capacity; no view is running.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    self.page(page).as_ptr(),
+                    self.heap.content.start().add(page * PAGE),
+                    PAGE,
+                );
             }
         }
         self.heap.size.store(self.size(), Relaxed);
@@ -405,15 +431,13 @@ mod tests {
 
     #[test]
     fn commits_and_rolls_back() {
-        let heap = Heap::new(1 << 20, 1 << 24).expect("heap");
+        let heap = Heap::new(&Arc::default(), 1 << 20, 1 << 24).expect("heap");
         let view = View::new(heap.clone(), 0, 1 << 16).expect("view");
         write(&view, 5000, 7);
         write(&view, 5001, 8);
         write(&view, 9000, 0);
         assert_eq!(view.changed_pages(), 1);
-        let mut journal = Vec::new();
-        view.commit(|page, _| journal.push(page));
-        assert_eq!(journal, [1]);
+        view.commit();
         assert_eq!((read(&view, 5000), heap.bytes()[5001]), (7, 8));
         write(&view, 5000, 9);
         view.grow_to(2 << 20).expect("grow");

@@ -4,7 +4,7 @@
 //! top of it: so a message costs what it touches, however large the memory.
 
 pub mod heap;
-mod mapping;
+pub(crate) mod mapping;
 pub mod stable;
 
 /// Bytes of the pages that changes are tracked in.

@@ -1,9 +1,9 @@
 //! A canister's stable memory.
 
 use super::PAGE;
-use super::mapping::{Mapping, memory_file};
+use super::mapping::Mapping;
+use crate::persist::{FileStore, StoredFile};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const MIN_WINDOW: usize = 1 << 24;
 /// Stable memory: the committed content in a sparse file, and what the running message wrote.
 #[derive(Debug)]
 pub struct Stable {
-    file: Arc<File>,
+    file: Arc<StoredFile>,
     window: Option<Arc<Mapping>>,
     committed_pages: u64,
     pages: u64,
@@ -68,13 +68,19 @@ impl PageSet {
 }
 
 impl Stable {
-    /// An empty stable memory, in memory only.
-    pub fn new() -> io::Result<Stable> {
-        Self::with_file(memory_file(c"canister-stable")?, 0)
+    /// An empty stable memory.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn new(store: &Arc<FileStore>) -> io::Result<Stable> {
+        Self::with_file(store.create()?, 0)
     }
 
     /// A stable memory of `pages` pages (64 KiB) over a file, whose content is kept.
-    pub fn with_file(file: File, pages: u64) -> io::Result<Stable> {
+    ///
+    /// # Errors
+    /// When the file cannot be mapped.
+    pub fn with_file(file: StoredFile, pages: u64) -> io::Result<Stable> {
         let mut stable = Stable {
             file: Arc::new(file),
             window: None,
@@ -87,6 +93,32 @@ impl Stable {
         };
         stable.map()?;
         Ok(stable)
+    }
+
+    /// The memory's file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
+    /// Another stable memory with the committed content.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn duplicate(&self, store: &Arc<FileStore>) -> io::Result<Stable> {
+        let mut copy = Stable::new(store)?;
+        copy.pages = self.committed_pages;
+        copy.map()?;
+        let len = (self.committed_pages * STABLE_PAGE) as usize;
+        for (index, page) in self.committed(0, len).chunks(PAGE).enumerate() {
+            if page.iter().any(|byte| *byte != 0) {
+                copy.write((index * PAGE) as u64, page);
+            }
+            if copy.written.len() >= 1 << 24 {
+                copy.commit();
+            }
+        }
+        copy.commit();
+        Ok(copy)
     }
 
     /// The committed content for another execution; commit it only in place of this.
@@ -108,10 +140,10 @@ impl Stable {
         let needed = (self.pages * STABLE_PAGE) as usize;
         if needed > 0 && self.window.as_ref().is_none_or(|window| window.len() < needed) {
             let len = needed.next_power_of_two().max(MIN_WINDOW);
-            if self.file.metadata()?.len() < len as u64 {
-                self.file.set_len(len as u64)?;
+            if self.file.file.metadata()?.len() < len as u64 {
+                self.file.file.set_len(len as u64)?;
             }
-            self.window = Some(Arc::new(Mapping::shared(&self.file, len)?));
+            self.window = Some(Arc::new(Mapping::shared(&self.file.file, len)?));
         }
         Ok(())
     }
@@ -253,13 +285,16 @@ impl Stable {
         }
     }
 
-    /// Makes the message's writes and growth the committed content; `journal` sees each page
-    /// before it is written.
-    pub fn commit(&mut self, mut journal: impl FnMut(u64, &[u8])) {
+    /// Makes the message's writes and growth the committed content.
+    pub fn commit(&mut self) {
         self.committed_pages = self.pages;
-        for (page, start) in self.overlay.drain() {
+        let overlay = std::mem::take(&mut self.overlay);
+        let before = overlay
+            .keys()
+            .map(|page| (*page, self.committed(page * PAGE as u64, PAGE)));
+        self.file.journal(before);
+        for (page, start) in overlay {
             let content = &self.written[start..start + PAGE];
-            journal(page, content);
             if let Some(window) = &self.window {
                 assert!((page as usize + 1) * PAGE <= window.len());
                 // SAFETY: in range of the mapping; the memory is borrowed exclusively.
@@ -302,11 +337,11 @@ mod tests {
 
     #[test]
     fn commits_and_rolls_back() {
-        let mut stable = Stable::new().expect("stable");
+        let mut stable = Stable::new(&Arc::default()).expect("stable");
         assert_eq!(stable.grow(2), Some(0));
         stable.write(4090, b"0123456789");
         assert_eq!(stable.dirty_pages(), 2);
-        stable.commit(|_, _| {});
+        stable.commit();
         stable.write(4094, b"xy");
         assert_eq!(stable.grow(1), Some(2));
         let mut text = [0; 10];

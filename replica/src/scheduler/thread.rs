@@ -6,6 +6,7 @@ use crate::cycles::SLICE;
 use crate::exec::query::Canisters;
 use crate::exec::update::{finish, start};
 use crate::exec::{Effects, RoundContext};
+use crate::persist::Restart;
 use crate::state::Canister;
 use candid::Principal;
 
@@ -120,12 +121,25 @@ fn step(canister: &mut Canister, round: &RoundContext, effects: &mut Effects) ->
         }
         return slice;
     }
-    let Some(ran) = start(canister, round, effects) else {
+    let before = (canister.cycles, canister.consumed, canister.timer, canister.low_memory);
+    let Some(mut ran) = start(canister, round, effects) else {
         return 0;
     };
     let instructions = ran.instructions;
     if instructions > SLICE {
+        let (cycles, mut consumed, timer, low_memory) = before;
+        consumed.instructions = canister.consumed.instructions - consumed.instructions;
+        consumed.transmission = canister.consumed.transmission - consumed.transmission;
+        let restart = Restart {
+            input: ran.input.take(),
+            callback: ran.callback.take(),
+            cycles: cycles as i128 - canister.cycles as i128,
+            consumed,
+            timer,
+            low_memory,
+        };
         canister.paused = Some(Box::new(Paused {
+            restart,
             ran,
             left: instructions - SLICE,
             round: round.clone(),

@@ -8,6 +8,7 @@ use crate::execution::instance::GlobalValue;
 use crate::log::Log;
 use crate::memory::heap::Heap;
 use crate::memory::stable::Stable;
+use crate::persist::FileStore;
 use crate::wasm::{CompiledModule, Export};
 use candid::Principal;
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,26 @@ impl Code {
     }
 }
 
+/// A canister's code and data at some time.
+pub struct Snapshot {
+    pub taken_ns: u64,
+    /// Version of the canister then.
+    pub version: u64,
+    pub code: Code,
+    pub stable: Stable,
+    pub certified_data: Vec<u8>,
+    pub chunks: BTreeMap<[u8; 32], Arc<Vec<u8>>>,
+}
+
+impl Snapshot {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        let chunks: usize = self.chunks.values().map(|chunk| chunk.len()).sum();
+        let code = self.code.module.wasm.len() + self.code.heap.size();
+        (code + chunks + self.certified_data.len()) as u64 + self.stable.bytes()
+    }
+}
+
 /// Cycles consumed, by use.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Consumed {
@@ -209,6 +230,8 @@ pub struct Canister {
     pub totals: Totals,
     pub last_charge_ns: u64,
     pub created_ns: u64,
+    /// Snapshots by id.
+    pub snapshots: BTreeMap<Vec<u8>, Snapshot>,
 }
 
 impl Canister {
@@ -221,6 +244,7 @@ impl Canister {
         controller: Principal,
         cycles: u128,
         now_ns: u64,
+        store: &Arc<FileStore>,
     ) -> std::io::Result<Canister> {
         Ok(Canister {
             id,
@@ -238,7 +262,7 @@ impl Canister {
             version: 0,
             certified_data: Vec::new(),
             code: None,
-            stable: Stable::new()?,
+            stable: Stable::new(store)?,
             log: Log::default(),
             chunks: BTreeMap::new(),
             heap_delta_debit: 0,
@@ -252,6 +276,7 @@ impl Canister {
             totals: Totals::default(),
             last_charge_ns: now_ns,
             created_ns: now_ns,
+            snapshots: BTreeMap::new(),
         })
     }
 

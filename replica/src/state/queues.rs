@@ -30,7 +30,7 @@ impl Letter {
 }
 
 /// Letters by the canister at the other end, served in turns.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Turns(VecDeque<(Principal, VecDeque<Letter>)>);
 
 impl Turns {
@@ -63,7 +63,7 @@ enum Turn {
 }
 
 /// A canister's queues.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Queues {
     ingress: VecDeque<IngressMessage>,
     input: Turns,
@@ -110,6 +110,28 @@ impl Queues {
             }
         }
         None
+    }
+
+    /// Puts back what was taken last.
+    pub fn push_front(&mut self, input: Input) {
+        let letter = match input {
+            Input::Ingress(message) => {
+                self.ingress.push_front(message);
+                self.turn = Turn::Users;
+                return;
+            }
+            Input::Request(request) => Letter::Request(request),
+            Input::Response(response) => Letter::Response(response),
+        };
+        let sender = letter.sender();
+        let letters = &mut self.input.0;
+        let mut queue = match letters.iter().position(|(other, _)| *other == sender) {
+            Some(at) => letters.remove(at).map_or_else(VecDeque::new, |(_, queue)| queue),
+            None => VecDeque::new(),
+        };
+        queue.push_front(letter);
+        letters.push_front((sender, queue));
+        self.turn = Turn::Canisters;
     }
 
     /// Adds a letter to be delivered.

@@ -46,7 +46,9 @@ impl Export {
 pub struct CompiledModule {
     /// SHA-256 of the module as it was installed.
     pub hash: [u8; 32],
-    /// The module as it was installed, unpacked.
+    /// The module as it was installed, which may be gzipped.
+    pub installed: Vec<u8>,
+    /// The module, unpacked.
     pub wasm: Vec<u8>,
     /// What instances are made from.
     pub pre: InstancePre,
@@ -76,7 +78,12 @@ pub struct CompiledModule {
 }
 
 impl CompiledModule {
-    fn new(engine: &Engine, wasm: &[u8], hash: [u8; 32]) -> Result<CompiledModule, InvalidModule> {
+    fn new(
+        engine: &Engine,
+        wasm: &[u8],
+        installed: &[u8],
+        hash: [u8; 32],
+    ) -> Result<CompiledModule, InvalidModule> {
         let parsed = validate(wasm)?;
         let instrumented = instrument(&parsed)?;
         let pre = engine
@@ -112,6 +119,7 @@ impl CompiledModule {
         let initial_heap = parsed.memories.first().map_or(0, |m| m.initial) * WASM_PAGE;
         Ok(CompiledModule {
             hash,
+            installed: installed.to_vec(),
             wasm: wasm.to_vec(),
             pre,
             methods,
@@ -169,7 +177,7 @@ impl ModuleCache {
             return Ok(module);
         }
         let unpacked = unpack(bytes)?;
-        let module = Arc::new(CompiledModule::new(engine, &unpacked, hash)?);
+        let module = Arc::new(CompiledModule::new(engine, &unpacked, bytes, hash)?);
         let mut modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
         modules.retain(|_, module| module.strong_count() > 0);
         modules.insert(hash, Arc::downgrade(&module));

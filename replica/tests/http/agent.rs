@@ -49,6 +49,11 @@ async fn calls_queries_and_state_reads() {
     assert!(subnet.contains_canister(&canister));
     let same = agent.fetch_subnet_by_id(&subnet.id()).await;
     assert_eq!(same.expect("a subnet").id(), subnet.id());
+    let metrics = agent.read_state_subnet_metrics(subnet.id()).await;
+    let metrics = metrics.expect("metrics");
+    assert_eq!(metrics.num_canisters, 1);
+    assert_eq!(metrics.update_transactions_total, 4);
+    assert!(metrics.consumed_cycles_total > 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! What of a subnet is in the `state` file.
+
+use crate::api::{Ingress, IngressStatus};
+use crate::execution::instance::GlobalValue;
+use crate::log::Log;
+use crate::management;
+use crate::scheduler::DelayedAnswer;
+use crate::state::canister::{
+    Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals,
+};
+use crate::state::{CallContext, Callback, Input, Origin, Queues};
+use candid::Principal;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// How to run a long message again from its beginning.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Restart {
+    /// What it began with; none for a timer or heartbeat, which come by themselves.
+    pub input: Option<Input>,
+    /// The callback that it is.
+    pub callback: Option<(u64, Callback)>,
+    /// Cycles that its beginning took from the canister.
+    pub cycles: i128,
+    pub consumed: Consumed,
+    pub timer: Option<u64>,
+    pub low_memory: LowMemoryHook,
+}
+
+/// A canister's code.
+#[derive(Serialize, Deserialize)]
+pub struct CodeRecord {
+    pub module: [u8; 32],
+    pub heap_file: u64,
+    pub heap_size: u64,
+    pub globals: Vec<Option<GlobalValue>>,
+}
+
+/// A canister.
+#[derive(Serialize, Deserialize)]
+pub struct CanisterRecord<'a> {
+    pub id: Principal,
+    pub settings: Cow<'a, Settings>,
+    pub cycles: u128,
+    pub consumed: Consumed,
+    pub status: Cow<'a, Status>,
+    pub contexts: Cow<'a, BTreeMap<u64, CallContext>>,
+    pub callbacks: Cow<'a, BTreeMap<u64, Callback>>,
+    pub next_id: u64,
+    pub queues: Cow<'a, Queues>,
+    pub timer: Option<u64>,
+    pub low_memory: LowMemoryHook,
+    pub first: FirstInRound,
+    pub version: u64,
+    pub certified_data: Cow<'a, [u8]>,
+    pub code: Option<CodeRecord>,
+    pub stable_file: u64,
+    pub stable_pages: u64,
+    pub log: Cow<'a, Log>,
+    pub chunks: Vec<[u8; 32]>,
+    pub heap_delta_debit: u64,
+    pub install_debit: u64,
+    pub priority: i64,
+    pub priority_credit: i64,
+    pub installing_rounds: u64,
+    pub totals: Totals,
+    pub last_charge_ns: u64,
+    pub created_ns: u64,
+    pub restart: Option<Cow<'a, Restart>>,
+    pub snapshots: Vec<SnapshotRecord>,
+}
+
+/// A snapshot of a canister.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    pub id: Vec<u8>,
+    pub taken_ns: u64,
+    pub version: u64,
+    pub code: CodeRecord,
+    pub stable_file: u64,
+    pub stable_pages: u64,
+    pub certified_data: Vec<u8>,
+    pub chunks: Vec<[u8; 32]>,
+}
+
+/// A user's message.
+#[derive(Serialize, Deserialize)]
+pub struct IngressRecord<'a> {
+    pub id: [u8; 32],
+    pub status: Cow<'a, IngressStatus>,
+    pub since_ns: u64,
+}
+
+/// The subnet.
+#[derive(Serialize, Deserialize)]
+pub struct ReplicaRecord<'a> {
+    pub next_file: u64,
+    pub next_canister: u64,
+    pub time_ns: u64,
+    pub last_round_ns: u64,
+    pub last_charge_ns: u64,
+    pub rounds: u64,
+    pub pending: Cow<'a, [Ingress]>,
+    pub ingress: Vec<IngressRecord<'a>>,
+    pub subnet_queue: Cow<'a, VecDeque<management::Call>>,
+    pub random_requests: Cow<'a, [Origin]>,
+    pub delayed: Cow<'a, [DelayedAnswer]>,
+    pub compiled: Cow<'a, HashSet<[u8; 32]>>,
+    pub install_instructions: u64,
+    pub canisters: Vec<CanisterRecord<'a>>,
+}
