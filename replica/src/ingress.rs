@@ -82,7 +82,8 @@ impl Replica {
                 check_status(canister)?;
                 let round = self.round_context();
                 if let Some(canister) = self.canisters.get_mut(&id) {
-                    let (sender, method, arg) = (message.sender, &message.method_name, &message.arg);
+                    let (sender, method, arg) =
+                        (message.sender, &message.method_name, &message.arg);
                     scheduler::on_big_stack(move || {
                         inspect::inspect(canister, sender, method, arg, &round)
                     })?;

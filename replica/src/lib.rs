@@ -30,9 +30,9 @@ use exec::RoundContext;
 use exec::query::{Canisters, Query};
 use execution::Engine;
 use execution::api::Response;
+use persist::FileStore;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use persist::FileStore;
 use wasm::Export;
 use wasm::validate::Visibility;
 
@@ -135,7 +135,10 @@ impl Replica {
             || !self.subnet_queue.is_empty()
             || !self.random_requests.is_empty()
             || !self.delayed.is_empty()
-            || self.canisters.values().any(|canister| self.has_work_for(canister))
+            || self
+                .canisters
+                .values()
+                .any(|canister| self.has_work_for(canister))
     }
 
     fn has_work_for(&self, canister: &state::Canister) -> bool {

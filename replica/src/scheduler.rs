@@ -187,13 +187,11 @@ impl Replica {
     fn deliver(&mut self) {
         let ids: Vec<Principal> = self.canisters.keys().copied().collect();
         for id in ids {
-            loop {
-                let Some(canister) = self.canisters.get_mut(&id) else {
-                    break;
-                };
-                let Some(letter) = canister.queues.pop_output() else {
-                    break;
-                };
+            while let Some(letter) = self
+                .canisters
+                .get_mut(&id)
+                .and_then(|canister| canister.queues.pop_output())
+            {
                 self.deliver_letter(letter);
             }
         }
@@ -366,10 +364,8 @@ impl Replica {
                 if let Some(callback) = canister.callbacks.get_mut(&id) {
                     callback.timed_out = true;
                 }
-                let answer = crate::execution::api::Answer::Reject(
-                    6,
-                    "Call deadline has expired.".into(),
-                );
+                let answer =
+                    crate::execution::api::Answer::Reject(6, "Call deadline has expired.".into());
                 let receiver = canister.id;
                 canister
                     .queues
@@ -394,9 +390,14 @@ impl Replica {
         let store = self.store.clone();
         self.last_charge_ns = now;
         for canister in self.canisters.values_mut() {
-            let bytes = canister.memory_usage().max(canister.settings.memory_allocation);
+            let bytes = canister
+                .memory_usage()
+                .max(canister.settings.memory_allocation);
             let cost = fees.storage(bytes, elapsed)
-                + fees.compute(canister.settings.compute_allocation, elapsed / 1_000_000_000);
+                + fees.compute(
+                    canister.settings.compute_allocation,
+                    elapsed / 1_000_000_000,
+                );
             if cost > canister.cycles || (canister.cycles == 0 && canister.code.is_some()) {
                 canister.cycles = 0;
                 management::uninstall(canister, &store, effects);

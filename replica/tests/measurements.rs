@@ -21,7 +21,9 @@ const KNOWN: [(&str, &str); 3] = [
 ];
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("data")
+        .join(name)
 }
 
 fn replay_all(folder: &str) -> Vec<CaseReport> {
@@ -50,7 +52,10 @@ fn assert_matches(folder: &str, count: usize) {
     for report in reports {
         let known = KNOWN.iter().any(|(name, _)| *name == report.name);
         if known == report.mismatches.is_empty() {
-            wrong.push(format!("{} (known: {known}): {:#?}", report.name, report.mismatches));
+            wrong.push(format!(
+                "{} (known: {known}): {:#?}",
+                report.name, report.mismatches
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

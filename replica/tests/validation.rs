@@ -43,16 +43,37 @@ fn modules() -> BTreeMap<&'static str, Vec<u8>> {
                 "(drop (f32x4.relaxed_madd (v128.const i64x2 0 0) (v128.const i64x2 0 0) (v128.const i64x2 0 0)))",
             ),
         ),
-        ("table.grow", body("(drop (table.grow 0 (ref.null func) (i32.const 1)))")),
-        ("table.set", body("(table.set 0 (i32.const 0) (ref.null func))")),
-        ("table.fill", body("(table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))")),
-        ("table.copy", body("(table.copy 0 0 (i32.const 0) (i32.const 0) (i32.const 1))")),
-        ("table.init", body("(table.init $e (i32.const 0) (i32.const 0) (i32.const 1))")),
+        (
+            "table.grow",
+            body("(drop (table.grow 0 (ref.null func) (i32.const 1)))"),
+        ),
+        (
+            "table.set",
+            body("(table.set 0 (i32.const 0) (ref.null func))"),
+        ),
+        (
+            "table.fill",
+            body("(table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))"),
+        ),
+        (
+            "table.copy",
+            body("(table.copy 0 0 (i32.const 0) (i32.const 0) (i32.const 1))"),
+        ),
+        (
+            "table.init",
+            body("(table.init $e (i32.const 0) (i32.const 0) (i32.const 1))"),
+        ),
         ("table.get", body("(drop (table.get 0 (i32.const 0)))")),
         ("tail call return_call", body("(return_call $f)")),
-        ("atomics i32.atomic.load", body("(drop (i32.atomic.load (i32.const 0)))")),
+        (
+            "atomics i32.atomic.load",
+            body("(drop (i32.atomic.load (i32.const 0)))"),
+        ),
         ("shared memory", text("(module (memory 1 2 shared))")),
-        ("multi memory (2 memories)", text("(module (memory 1) (memory 1))")),
+        (
+            "multi memory (2 memories)",
+            text("(module (memory 1) (memory 1))"),
+        ),
         (
             "memory64",
             text("(module (memory i64 1) (func (drop (i32.load (i64.const 0)))))"),
@@ -61,28 +82,53 @@ fn modules() -> BTreeMap<&'static str, Vec<u8>> {
             "extended const i32.add in global init",
             text("(module (global i32 (i32.add (i32.const 1) (i32.const 2))))"),
         ),
-        ("exceptions throw", text("(module (tag $t) (func (throw $t)))")),
+        (
+            "exceptions throw",
+            text("(module (tag $t) (func (throw $t)))"),
+        ),
         (
             "multi value",
-            text("(module (func $p (result i32 i32) (i32.const 1) (i32.const 2)) (func (call $p) (drop) (drop)))"),
+            text(
+                "(module (func $p (result i32 i32) (i32.const 1) (i32.const 2)) (func (call $p) (drop) (drop)))",
+            ),
         ),
-        ("externref table", text("(module (table 1 externref) (func))")),
-        ("two funcref tables", text("(module (table 1 funcref) (table 1 funcref) (func))")),
-        ("imported memory env.memory", text(r#"(module (import "env" "memory" (memory 1)) (func))"#)),
-        ("memory 65536 pages (4 GiB)", text("(module (memory 65536) (func))")),
+        (
+            "externref table",
+            text("(module (table 1 externref) (func))"),
+        ),
+        (
+            "two funcref tables",
+            text("(module (table 1 funcref) (table 1 funcref) (func))"),
+        ),
+        (
+            "imported memory env.memory",
+            text(r#"(module (import "env" "memory" (memory 1)) (func))"#),
+        ),
+        (
+            "memory 65536 pages (4 GiB)",
+            text("(module (memory 65536) (func))"),
+        ),
         ("memory max 65537", text("(module (memory 1 65537) (func))")),
         ("no memory", text("(module (func))")),
         ("start function", text("(module (func $s) (start $s))")),
-        ("export with reserved name canister_foo", text(r#"(module (func (export "canister_foo")))"#)),
+        (
+            "export with reserved name canister_foo",
+            text(r#"(module (func (export "canister_foo")))"#),
+        ),
         (
             "duplicate update+query same name",
-            text(r#"(module (func (export "canister_update go")) (func (export "canister_query go")))"#),
+            text(
+                r#"(module (func (export "canister_update go")) (func (export "canister_query go")))"#,
+            ),
         ),
         (
             "update export with param",
             text(r#"(module (func (export "canister_update go") (param i32)))"#),
         ),
-        ("unknown ic0 import", text(r#"(module (import "ic0" "nope" (func)))"#)),
+        (
+            "unknown ic0 import",
+            text(r#"(module (import "ic0" "nope" (func)))"#),
+        ),
         (
             "wasi import",
             text(r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))))"#),
@@ -91,13 +137,25 @@ fn modules() -> BTreeMap<&'static str, Vec<u8>> {
             "ic0.msg_reply wrong type",
             text(r#"(module (import "ic0" "msg_reply" (func (param i32))))"#),
         ),
-        ("1000 globals", repeated("(module ", "(global (mut i32) (i32.const 0))", 1000)),
-        ("1001 globals", repeated("(module ", "(global (mut i32) (i32.const 0))", 1001)),
-        ("50000 functions total", repeated("(module ", "(func)", 50_000)),
+        (
+            "1000 globals",
+            repeated("(module ", "(global (mut i32) (i32.const 0))", 1000),
+        ),
+        (
+            "1001 globals",
+            repeated("(module ", "(global (mut i32) (i32.const 0))", 1001),
+        ),
+        (
+            "50000 functions total",
+            repeated("(module ", "(func)", 50_000),
+        ),
         ("50001 functions", repeated("(module ", "(func)", 50_001)),
         ("function with 999999 nops", in_function("nop ", 999_999)),
         ("function with 1000001 nops", in_function("nop ", 1_000_001)),
-        ("complexity: 19990 x br (50 each)", in_function("(br 0) ", 20_179)),
+        (
+            "complexity: 19990 x br (50 each)",
+            in_function("(br 0) ", 20_179),
+        ),
         (
             "complexity over 1M? 25000 x (block br)",
             in_function("(block (br 0)) ", 25_000),

@@ -136,13 +136,7 @@ impl Driver {
         }
     }
 
-    pub fn query(
-        &mut self,
-        sender: Principal,
-        id: Principal,
-        method: &str,
-        arg: &[u8],
-    ) -> Answer {
+    pub fn query(&mut self, sender: Principal, id: Principal, method: &str, arg: &[u8]) -> Answer {
         match self.replica.query(sender, id, method, arg) {
             QueryResult::Replied(reply) => Answer::Reply(reply),
             QueryResult::Rejected(reject) => Answer::Reject(reject),

@@ -17,7 +17,12 @@ pub fn replay(module: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
     let id = driver.create(CYCLES, None)?;
     let mut out = Vec::new();
     let empty = Vec::new();
-    for (index, step) in json["steps"].as_array().unwrap_or(&empty).iter().enumerate() {
+    for (index, step) in json["steps"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .enumerate()
+    {
         let op = text(step, "op")?;
         let method = step["method"].as_str().unwrap_or("");
         let name = format!("step {index} {op} {method}");

@@ -58,7 +58,10 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, CaseError> {
     let entries = std::fs::read_dir(&dir).map_err(|error| CaseError::Read(dir.clone(), error))?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .collect();
     found.sort();
     Ok(found)

@@ -32,7 +32,12 @@ pub fn replay(dir: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
         }
     }
     let empty = Vec::new();
-    for (index, step) in json["steps"].as_array().unwrap_or(&empty).iter().enumerate() {
+    for (index, step) in json["steps"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .enumerate()
+    {
         run.step(index, step)?;
     }
     Ok(run.out)
@@ -129,7 +134,10 @@ impl Run {
         let name = step["canister"].as_str().unwrap_or("").to_string();
         let label = format!(
             "step {index} {op} {name} {}",
-            step["method"].as_str().or(step["note"].as_str()).unwrap_or("")
+            step["method"]
+                .as_str()
+                .or(step["note"].as_str())
+                .unwrap_or("")
         );
         let expect = &step["expect"];
         if op == "create" {
@@ -171,7 +179,13 @@ impl Run {
             compare(&label, "instructions", expected, after.0 - before.0, out);
         }
         if let Some(expected) = number(expect, "messages") {
-            compare(&label, "messages", expected, after.1 - before.1 + seen.refused, out);
+            compare(
+                &label,
+                "messages",
+                expected,
+                after.1 - before.1 + seen.refused,
+                out,
+            );
         }
         if let Some(expected) = number(expect, "query_instructions") {
             let got = self.driver.replica.last_query_instructions();
@@ -285,7 +299,13 @@ impl Run {
             }
             "submit_many" => {
                 for message in messages {
-                    let Message { to, method, arg, sender, tag } = message;
+                    let Message {
+                        to,
+                        method,
+                        arg,
+                        sender,
+                        tag,
+                    } = message;
                     let request = self.driver.submit(sender, to, &method, arg, false);
                     if request.is_err() {
                         seen.refused += 1;
@@ -332,13 +352,23 @@ impl Run {
                 };
                 self.driver.manage(who, "update_settings", &args, quiet)?
             }
-            "stop" => self.driver.manage(who, "stop_canister", &record(id)?, quiet)?,
-            "start" => self.driver.manage(who, "start_canister", &record(id)?, quiet)?,
-            "uninstall" => self.driver.manage(who, "uninstall_code", &record(id)?, quiet)?,
-            "delete" => self.driver.manage(who, "delete_canister", &record(id)?, quiet)?,
+            "stop" => self
+                .driver
+                .manage(who, "stop_canister", &record(id)?, quiet)?,
+            "start" => self
+                .driver
+                .manage(who, "start_canister", &record(id)?, quiet)?,
+            "uninstall" => self
+                .driver
+                .manage(who, "uninstall_code", &record(id)?, quiet)?,
+            "delete" => self
+                .driver
+                .manage(who, "delete_canister", &record(id)?, quiet)?,
             "topup" => {
                 let amount = integer(&step["amount"]).unwrap_or(0) as u128;
-                self.driver.replica.top_up(&id.ok_or_else(no_canister)?, amount);
+                self.driver
+                    .replica
+                    .top_up(&id.ok_or_else(no_canister)?, amount);
                 return Ok(None);
             }
             "advance" => {
@@ -389,7 +419,8 @@ impl Run {
                     values.insert(format!("probe_{name}"), words.collect());
                 }
             }
-            seen.rounds.push((report.messages, report.instructions, values));
+            seen.rounds
+                .push((report.messages, report.instructions, values));
         }
     }
 
@@ -402,7 +433,13 @@ impl Run {
                 compare(&label, "messages_done", done, *messages, &mut self.out);
             }
             if let Some(done) = number(expected, "instructions_of_done") {
-                compare(&label, "instructions_of_done", done, *instructions, &mut self.out);
+                compare(
+                    &label,
+                    "instructions_of_done",
+                    done,
+                    *instructions,
+                    &mut self.out,
+                );
             }
             let Some(fields) = expected.as_object() else {
                 continue;
@@ -431,8 +468,8 @@ impl Run {
                 Answer::Reply(_) => "completed".into(),
                 Answer::Reject(_) => "failed".into(),
             };
-            let accepted = expected == got
-                || (matches!(answer, Answer::Open(_)) && expected == "processing");
+            let accepted =
+                expected == got || (matches!(answer, Answer::Open(_)) && expected == "processing");
             if !accepted {
                 self.out
                     .push(format!("{label}: state: expected {expected}, got {got}"));
@@ -452,10 +489,22 @@ impl Run {
             Answer::Reply(reply) => {
                 if let Some(expected) = expect["reply_hex"].as_str() {
                     let expected = self.with_ids(expected);
-                    compare(label, "reply_hex", expected, hex::encode(reply), &mut self.out);
+                    compare(
+                        label,
+                        "reply_hex",
+                        expected,
+                        hex::encode(reply),
+                        &mut self.out,
+                    );
                 }
                 if let Some(expected) = number(expect, "reply_len") {
-                    compare(label, "reply_len", expected, reply.len() as u64, &mut self.out);
+                    compare(
+                        label,
+                        "reply_len",
+                        expected,
+                        reply.len() as u64,
+                        &mut self.out,
+                    );
                 }
             }
             Answer::Reject(reject) => self.check_reject(label, expect, reject),
@@ -465,36 +514,61 @@ impl Run {
 
     fn check_reject(&mut self, label: &str, expect: &Value, reject: &crate::Reject) {
         if let Some(expected) = number(expect, "reject_code") {
-            compare(label, "reject_code", expected, reject.code.into(), &mut self.out);
+            compare(
+                label,
+                "reject_code",
+                expected,
+                reject.code.into(),
+                &mut self.out,
+            );
         }
         if let Some(expected) = expect["error_code"].as_str() {
             let got = reject.error_code.clone().unwrap_or_default();
-            compare(label, "error_code", expected.to_string(), got, &mut self.out);
+            compare(
+                label,
+                "error_code",
+                expected.to_string(),
+                got,
+                &mut self.out,
+            );
         }
         let got = self.masked(&reject.message);
         if let Some(expected) = expect["error_begins"].as_str() {
             let first = got.lines().next().unwrap_or("");
             // A text with a backtrace ends its first line where others have a full stop.
-            let same = first.starts_with(expected) || first.starts_with(expected.trim_end_matches('.'));
+            let same =
+                first.starts_with(expected) || first.starts_with(expected.trim_end_matches('.'));
             if !same {
-                self.out
-                    .push(format!("{label}: error_begins: expected {expected:?}, got {got:?}"));
+                self.out.push(format!(
+                    "{label}: error_begins: expected {expected:?}, got {got:?}"
+                ));
             }
         }
         if let Some(expected) = expect["rejected_by_canister"].as_str()
             && !got.starts_with(expected)
         {
-            self.out
-                .push(format!("{label}: reject text: expected {expected:?}, got {got:?}"));
+            self.out.push(format!(
+                "{label}: reject text: expected {expected:?}, got {got:?}"
+            ));
         }
         if let Some(expected) = number(expect, "rejected_len") {
-            compare(label, "rejected_len", expected, reject.message.len() as u64, &mut self.out);
+            compare(
+                label,
+                "rejected_len",
+                expected,
+                reject.message.len() as u64,
+                &mut self.out,
+            );
         }
         if let Some(expected) = expect["cleanup_error_begins"].as_str() {
-            let second = got.split("call_on_cleanup also failed:").nth(1).unwrap_or("");
+            let second = got
+                .split("call_on_cleanup also failed:")
+                .nth(1)
+                .unwrap_or("");
             if !second.trim_start().starts_with(expected) {
-                self.out
-                    .push(format!("{label}: cleanup error: expected {expected:?}, got {got:?}"));
+                self.out.push(format!(
+                    "{label}: cleanup error: expected {expected:?}, got {got:?}"
+                ));
             }
         }
     }
@@ -508,12 +582,7 @@ impl Run {
         text
     }
 
-    fn check_state(
-        &mut self,
-        label: &str,
-        name: &str,
-        expected: &serde_json::Map<String, Value>,
-    ) {
+    fn check_state(&mut self, label: &str, name: &str, expected: &serde_json::Map<String, Value>) {
         let canister = self
             .canisters
             .get(name)
@@ -534,11 +603,20 @@ impl Run {
             ("heap_pages", (canister.heap_bytes() / 65_536).into()),
             ("stable_pages", canister.stable_pages().into()),
             ("timer_set", canister.timer.is_some().into()),
-            ("certified_data_hex", hex::encode(&canister.certified_data).into()),
+            (
+                "certified_data_hex",
+                hex::encode(&canister.certified_data).into(),
+            ),
         ]);
         for (key, expected) in expected {
             if let Some(got) = got.get(key.as_str()) {
-                compare(label, key, expected.to_string(), got.to_string(), &mut self.out);
+                compare(
+                    label,
+                    key,
+                    expected.to_string(),
+                    got.to_string(),
+                    &mut self.out,
+                );
             }
         }
     }
@@ -563,17 +641,23 @@ impl Run {
                 .iter()
                 .filter_map(Value::as_str)
                 .collect();
-            let head = |line: &str| line.split("\nCanister Backtrace").next().unwrap_or("").to_string();
+            let head = |line: &str| {
+                line.split("\nCanister Backtrace")
+                    .next()
+                    .unwrap_or("")
+                    .to_string()
+            };
             // Long lines are cut in the cases.
             let alike = |a: &str, b: &str| {
                 let cut = a.chars().count() >= LINE_CUT;
                 (cut && b.starts_with(a)) || head(a) == head(b)
             };
-            let same = wanted.len() == lines.len()
-                && wanted.iter().zip(&lines).all(|(a, b)| alike(a, b));
+            let same =
+                wanted.len() == lines.len() && wanted.iter().zip(&lines).all(|(a, b)| alike(a, b));
             if !same {
-                self.out
-                    .push(format!("{label}: log of {name}: expected {wanted:?}, got {lines:?}"));
+                self.out.push(format!(
+                    "{label}: log of {name}: expected {wanted:?}, got {lines:?}"
+                ));
             }
         }
     }

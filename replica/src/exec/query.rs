@@ -103,9 +103,7 @@ impl Graph<'_> {
         let code = canister.code.as_mut().ok_or(Failure::NoModule)?;
         let instance = match code.query_instance.as_mut() {
             Some(instance) if continues => instance,
-            _ => code
-                .query_instance()
-                .map_err(|_| Failure::OutOfMemory)?,
+            _ => code.query_instance().map_err(|_| Failure::OutOfMemory)?,
         };
         let before = instance.view().snapshot();
         let mut outcome = instance.run_within(entry, api, limit);
@@ -360,7 +358,8 @@ fn check(
     };
     match code.module.methods.get(method) {
         Some(kind @ (MethodKind::Query | MethodKind::CompositeQuery)) => Ok(*kind),
-        _ => Err(Failure::MethodNotFound(format!("query method '{method}'"))
-            .user_error(&id, false)),
+        _ => {
+            Err(Failure::MethodNotFound(format!("query method '{method}'")).user_error(&id, false))
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Updates, replicated queries, callbacks, timers, heartbeats and hooks.
 
 use super::respond::{Verdict, respond};
-use super::{
-    Effects, PAGE, RoundContext, dirty_pages_cost, new_api, update_low_memory_hook,
-};
+use super::{Effects, PAGE, RoundContext, dirty_pages_cost, new_api, update_low_memory_hook};
 use crate::cycles::UPDATE_LIMIT;
 use crate::execution::api::{Answer, Response as Said};
 use crate::execution::failure::{ErrorCode, Failure, UserError};
@@ -46,11 +44,7 @@ enum Kind {
 }
 
 /// Runs a task or the next input of a canister. None when the message ended before it ran.
-pub fn start(
-    canister: &mut Canister,
-    round: &RoundContext,
-    effects: &mut Effects,
-) -> Option<Ran> {
+pub fn start(canister: &mut Canister, round: &RoundContext, effects: &mut Effects) -> Option<Ran> {
     if canister.hook_is_due() {
         canister.low_memory = LowMemoryHook::Executed;
         return start_task(canister, Export::OnLowWasmMemory, round, effects);
@@ -80,7 +74,15 @@ fn start_input(
                 id: message.id,
                 sender: message.sender,
             };
-            start_call(canister, origin, &message.method, message.arg, 0, round, effects)
+            start_call(
+                canister,
+                origin,
+                &message.method,
+                message.arg,
+                0,
+                round,
+                effects,
+            )
         }
         Input::Request(request) => start_request(canister, request, round, effects),
         Input::Response(response) => start_callback(canister, response, round, effects),
@@ -99,7 +101,15 @@ fn start_request(
         deadline_ns: request.deadline_ns,
     };
     let cycles = request.cycles;
-    start_call(canister, origin, &request.method, request.arg, cycles, round, effects)
+    start_call(
+        canister,
+        origin,
+        &request.method,
+        request.arg,
+        cycles,
+        round,
+        effects,
+    )
 }
 
 /// Takes the cycles for the longest possible execution.
@@ -188,7 +198,14 @@ fn start_call(
     let entry = Entry::Export(CompiledModule::method_export(kind, method));
     let outcome = run(canister, &entry, api);
     let kind = Kind::Call { origin };
-    Some(ran(canister, outcome, kind, prepaid, balance, mode == Mode::Update))
+    Some(ran(
+        canister,
+        outcome,
+        kind,
+        prepaid,
+        balance,
+        mode == Mode::Update,
+    ))
 }
 
 /// Gives back what is left of cycles held back for execution.
@@ -276,7 +293,11 @@ fn start_callback(
     let kind = Kind::Callback {
         context: callback.context,
     };
-    let most = if cleaned { UPDATE_LIMIT } else { callback_limit };
+    let most = if cleaned {
+        UPDATE_LIMIT
+    } else {
+        callback_limit
+    };
     let mut ran = ran(canister, outcome, kind, prepaid, balance, true);
     ran.instructions = ran.instructions.min(most);
     ran.callback = Some((response.callback, callback));
@@ -287,8 +308,7 @@ fn start_callback(
 impl Outcome {
     /// True when a callback failed and its cleanup did not.
     fn cleanup_succeeded(&self) -> bool {
-        self.api.mode == Mode::Cleanup
-            && !matches!(self.result, Ok(()) | Err(Failure::Cleanup(..)))
+        self.api.mode == Mode::Cleanup && !matches!(self.result, Ok(()) | Err(Failure::Cleanup(..)))
     }
 }
 
@@ -305,7 +325,11 @@ fn run_cleanup(
         Ok(()) => return failed,
     };
     let mut used = failed.instructions;
-    if let Some(instance) = canister.code.as_mut().and_then(|code| code.instance.as_mut()) {
+    if let Some(instance) = canister
+        .code
+        .as_mut()
+        .and_then(|code| code.instance.as_mut())
+    {
         used += dirty_pages_cost(instance.view().changed_pages(), failed.api.wide);
         used = used.min(UPDATE_LIMIT - CLEANUP_RESERVE);
         instance.roll_back();
@@ -430,7 +454,9 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
         context_cycles,
         ..
     } = ran;
-    let Outcome { result, mut api, .. } = outcome;
+    let Outcome {
+        result, mut api, ..
+    } = outcome;
     let wide = canister
         .code
         .as_ref()
@@ -514,7 +540,9 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
                     context.cycles = context_cycles;
                 }
             }
-            conclude(canister, context, result, responded, api.calls, round, effects);
+            conclude(
+                canister, context, result, responded, api.calls, round, effects,
+            );
         }
     }
     update_low_memory_hook(canister);

@@ -57,7 +57,9 @@ unsafe impl MemoryCreator for Heaps {
         let make = NEXT_HEAP
             .with(|next| next.borrow_mut().take())
             .ok_or("no heap was prepared for this instance")?;
-        let reserved = reserved.unwrap_or(0).max(maximum.unwrap_or(0).min(MAX_HEAP64));
+        let reserved = reserved
+            .unwrap_or(0)
+            .max(maximum.unwrap_or(0).min(MAX_HEAP64));
         let view = make(reserved, guard).map_err(|error| error.to_string())?;
         Ok(Box::new(HeapMemory(view)))
     }

@@ -3,7 +3,9 @@
 use candid::Principal;
 
 /// Error codes of the IC's replica; the hundreds digit is the reject code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[repr(u16)]
 pub enum ErrorCode {
     SubnetOversubscribed = 101,

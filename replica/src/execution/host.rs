@@ -1,8 +1,6 @@
 //! The System API: the functions that a canister imports from `ic0`.
 
-use super::api::{
-    Answer, Api, Call, Closure, MAX_QUERY_REPLY, MAX_REPLY, Response, violation,
-};
+use super::api::{Answer, Api, Call, Closure, MAX_QUERY_REPLY, MAX_REPLY, Response, violation};
 use super::failure::{Failure, HostTrap};
 use super::mode::{self, Mode};
 use crate::cycles::{MAX_CALL_ANSWER, UPDATE_LIMIT};
@@ -208,7 +206,12 @@ impl Context<'_, '_> {
     }
 
     /// Lets `fill` write to a part of the heap.
-    fn fill_heap(&mut self, start: u64, len: u64, fill: impl FnOnce(&mut Api, &mut [u8])) -> Result<()> {
+    fn fill_heap(
+        &mut self,
+        start: u64,
+        len: u64,
+        fill: impl FnOnce(&mut Api, &mut [u8]),
+    ) -> Result<()> {
         let view = self.view();
         let size = view.size();
         if start.checked_add(len).is_none_or(|end| end > size as u64) {
@@ -1023,4 +1026,3 @@ fn define_debugging<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<(
     });
     Ok(())
 }
-

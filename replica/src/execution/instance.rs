@@ -85,10 +85,7 @@ fn failed(error: impl std::fmt::Display) -> String {
 ///
 /// # Errors
 /// When there is no memory for it.
-pub fn new_heap(
-    module: &CompiledModule,
-    store: &Arc<FileStore>,
-) -> std::io::Result<Arc<Heap>> {
+pub fn new_heap(module: &CompiledModule, store: &Arc<FileStore>) -> std::io::Result<Arc<Heap>> {
     let heap = Heap::new(store, module.initial_heap, heap_capacity(module))?;
     for (offset, bytes) in &module.data {
         heap.initialise(*offset as usize, bytes);

@@ -12,12 +12,12 @@ use crate::exec::install::{Install, Kind, check_initial_heap, install};
 use crate::execution::Engine;
 use crate::execution::api::Answer;
 use crate::execution::failure::{ErrorCode, UserError};
+use crate::persist::FileStore;
 use crate::scheduler::DelayedAnswer;
 use crate::state::ids::{canister_id, canister_index};
 use crate::state::queues::Letter;
 use crate::state::{Canister, Origin, Response, Settings, Status, StopRequest};
 use candid::Principal;
-use crate::persist::FileStore;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -92,7 +92,9 @@ impl Replica {
                 if !inside {
                     return Err(UserError::new(
                         ErrorCode::CanisterNotHostedBySubnet,
-                        format!("The `specified_id` {id} is invalid because it does not belong to the canister allocation ranges of the current subnet."),
+                        format!(
+                            "The `specified_id` {id} is invalid because it does not belong to the canister allocation ranges of the current subnet."
+                        ),
                     ));
                 }
                 id
@@ -165,7 +167,11 @@ impl Replica {
         let result = self.run_install(id, args, caller);
         let round = self.round_context();
         let (result, instructions, heap_delta) = match result {
-            Ok(installed) => (installed.result, installed.instructions, installed.heap_delta),
+            Ok(installed) => (
+                installed.result,
+                installed.instructions,
+                installed.heap_delta,
+            ),
             Err(error) => (Err(error), 0, 0),
         };
         let canister = self.controlled(&id, &caller)?;
@@ -184,8 +190,8 @@ impl Replica {
         args: InstallCode,
         sender: Principal,
     ) -> Result<crate::exec::install::Installed, UserError> {
-        let engine = Engine::get()
-            .map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
+        let engine =
+            Engine::get().map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
         let module = engine
             .modules
             .get(engine, &args.wasm_module)
@@ -197,10 +203,12 @@ impl Replica {
             })?;
         let compiled_before = !self.compiled.insert(module.hash);
         let round = self.round_context();
-        let canister = self
-            .canisters
-            .get_mut(&id)
-            .ok_or_else(|| UserError::new(ErrorCode::CanisterNotFound, format!("Canister {id} not found")))?;
+        let canister = self.canisters.get_mut(&id).ok_or_else(|| {
+            UserError::new(
+                ErrorCode::CanisterNotFound,
+                format!("Canister {id} not found"),
+            )
+        })?;
         check_initial_heap(canister, &module)?;
         let request = Install {
             mode: match args.mode {
@@ -276,8 +284,7 @@ impl Replica {
         let canister = self.controlled(&args.canister_id, &caller)?;
         let id = canister.id;
         canister.version += 1;
-        if let Status::Stopping(requests) =
-            std::mem::replace(&mut canister.status, Status::Running)
+        if let Status::Stopping(requests) = std::mem::replace(&mut canister.status, Status::Running)
         {
             for request in requests {
                 let error = UserError::new(
@@ -464,7 +471,10 @@ pub fn uninstall(canister: &mut Canister, store: &Arc<FileStore>, effects: &mut 
         let verdict = Verdict::Reject("Canister has been uninstalled.".into());
         crate::exec::respond(canister, &origin, refund, verdict, effects);
     }
-    let open: std::collections::BTreeSet<u64> =
-        canister.callbacks.values().map(|callback| callback.context).collect();
+    let open: std::collections::BTreeSet<u64> = canister
+        .callbacks
+        .values()
+        .map(|callback| callback.context)
+        .collect();
     canister.contexts.retain(|id, _| open.contains(id));
 }

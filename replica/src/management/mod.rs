@@ -82,9 +82,7 @@ fn amount(nat: &candid::Nat, what: &str) -> Result<u128, UserError> {
 pub fn target(method: &str, arg: &[u8]) -> Result<Option<Principal>, UserError> {
     match method {
         "provisional_create_canister_with_cycles" => Ok(None),
-        "install_chunked_code" => {
-            Ok(Some(decode::<InstallChunkedCode>(arg)?.target_canister))
-        }
+        "install_chunked_code" => Ok(Some(decode::<InstallChunkedCode>(arg)?.target_canister)),
         _ => Ok(Some(decode::<CanisterIdRecord>(arg)?.canister_id)),
     }
 }
@@ -260,13 +258,15 @@ impl Replica {
                 ErrorCode::CanisterRejectedMessage,
                 "This API is not enabled on this subnet",
             )),
-            "bitcoin_get_balance" | "bitcoin_get_utxos" | "bitcoin_send_transaction"
-            | "bitcoin_get_current_fee_percentiles" | "node_metrics_history" | "subnet_info" => {
-                Err(UserError::new(
-                    ErrorCode::CanisterRejectedMessage,
-                    format!("{method} is not available on this subnet"),
-                ))
-            }
+            "bitcoin_get_balance"
+            | "bitcoin_get_utxos"
+            | "bitcoin_send_transaction"
+            | "bitcoin_get_current_fee_percentiles"
+            | "node_metrics_history"
+            | "subnet_info" => Err(UserError::new(
+                ErrorCode::CanisterRejectedMessage,
+                format!("{method} is not available on this subnet"),
+            )),
             _ => Err(UserError::new(
                 ErrorCode::CanisterMethodNotFound,
                 format!("Management canister has no method '{method}'"),
@@ -320,11 +320,7 @@ impl Replica {
     }
 
     /// A canister's log, for who may read it.
-    pub(crate) fn fetch_logs(
-        &self,
-        caller: Principal,
-        arg: &[u8],
-    ) -> Result<Vec<u8>, UserError> {
+    pub(crate) fn fetch_logs(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = decode(arg)?;
         let canister = self.find(&args.canister_id)?;
         if !canister.may_read_log(&caller) {
@@ -355,7 +351,8 @@ fn routable(method: &str, arg: &[u8]) -> Result<(), String> {
         "raw_rand",
         "provisional_create_canister_with_cycles",
     ];
-    let routed = FROM_USERS.contains(&method) || ["deposit_cycles", "canister_info"].contains(&method);
+    let routed =
+        FROM_USERS.contains(&method) || ["deposit_cycles", "canister_info"].contains(&method);
     if !routed || WITHOUT_TARGET.contains(&method) {
         return Ok(());
     }
@@ -403,10 +400,7 @@ pub(super) fn check_controller_ingress(
     ))
 }
 
-fn check_controller(
-    canister: &Canister,
-    caller: &Principal,
-) -> Result<(), UserError> {
+fn check_controller(canister: &Canister, caller: &Principal) -> Result<(), UserError> {
     if canister.is_controller(caller) {
         return Ok(());
     }

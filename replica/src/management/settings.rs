@@ -31,7 +31,9 @@ fn visibility(readers: &Readers) -> LogVisibility {
 fn within(nat: &Nat, what: &str, most: u128) -> Result<u128, UserError> {
     let value = amount(nat, what)?;
     if value > most {
-        return Err(payload(format!("{what} expected to be in the range of [0..{most}], got {value}")));
+        return Err(payload(format!(
+            "{what} expected to be in the range of [0..{most}], got {value}"
+        )));
     }
     Ok(value)
 }
@@ -71,15 +73,25 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
     }
     // Newer settings that are fixed here: asking for anything else fails.
     let only_controllers = |v: &LogVisibility| matches!(v, LogVisibility::controllers);
-    if new.status_visibility.as_ref().is_some_and(|v| !only_controllers(v)) {
+    if new
+        .status_visibility
+        .as_ref()
+        .is_some_and(|v| !only_controllers(v))
+    {
         return Err(payload("status_visibility can only be controllers"));
     }
-    if new.log_memory_limit.as_ref().is_some_and(|n| *n != CAPACITY) {
+    if new
+        .log_memory_limit
+        .as_ref()
+        .is_some_and(|n| *n != CAPACITY)
+    {
         return Err(payload(format!("log_memory_limit can only be {CAPACITY}")));
     }
     let minimum = new.minimum_incoming_canister_call_cycles.as_ref();
     if minimum.is_some_and(|n| *n != 0u8) {
-        return Err(payload("minimum_incoming_canister_call_cycles can only be 0"));
+        return Err(payload(
+            "minimum_incoming_canister_call_cycles can only be 0",
+        ));
     }
     if let Some(bytes) = &new.wasm_memory_limit {
         changed.wasm_memory_limit = Some(within(bytes, "wasm_memory_limit", 1 << 48)? as u64);
@@ -128,11 +140,7 @@ impl Replica {
     }
 
     /// `canister_status` as a query.
-    pub(crate) fn status_query(
-        &self,
-        caller: Principal,
-        arg: &[u8],
-    ) -> Result<Vec<u8>, UserError> {
+    pub(crate) fn status_query(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
         let args: CanisterIdRecord = super::decode(arg)?;
         self.canister_status(caller, &args.canister_id)
     }
@@ -142,7 +150,7 @@ impl Replica {
         let code = canister.code.as_ref();
         let memory = canister.memory_usage();
         let paid = memory.max(settings.memory_allocation);
-        let per_day = (u128::from(paid) * self.fees().gib(86_400) >> 30)
+        let per_day = ((u128::from(paid) * self.fees().gib(86_400)) >> 30)
             + self.fees().compute(settings.compute_allocation, 86_400);
         let sections = code.map_or(0, |code| {
             let sizes = code.module.metadata.iter();

@@ -98,7 +98,10 @@ impl Heap {
 
     /// Writes committed content directly, before any view of it is used. Out of range: ignored.
     pub fn initialise(&self, offset: usize, bytes: &[u8]) {
-        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.size()) {
+        if offset
+            .checked_add(bytes.len())
+            .is_none_or(|end| end > self.size())
+        {
             return;
         }
         // SAFETY: in range; nobody else reads a heap under construction.

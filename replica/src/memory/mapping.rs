@@ -121,13 +121,8 @@ impl Mapping {
     pub fn discard(&self, offset: usize, len: usize) {
         debug_assert!(offset + len <= self.len);
         // SAFETY: the range lies in this mapping, whose owner asks for its content to be dropped.
-        let result = unsafe {
-            libc::madvise(
-                self.start.add(offset).cast(),
-                len,
-                libc::MADV_DONTNEED,
-            )
-        };
+        let result =
+            unsafe { libc::madvise(self.start.add(offset).cast(), len, libc::MADV_DONTNEED) };
         assert_eq!(result, 0, "madvise on an own mapping");
     }
 }

@@ -138,7 +138,12 @@ impl Stable {
     /// Maps enough of the file for the present size.
     fn map(&mut self) -> io::Result<()> {
         let needed = (self.pages * STABLE_PAGE) as usize;
-        if needed > 0 && self.window.as_ref().is_none_or(|window| window.len() < needed) {
+        if needed > 0
+            && self
+                .window
+                .as_ref()
+                .is_none_or(|window| window.len() < needed)
+        {
             let len = needed.next_power_of_two().max(MIN_WINDOW);
             if self.file.file.metadata()?.len() < len as u64 {
                 self.file.file.set_len(len as u64)?;
@@ -166,7 +171,9 @@ impl Stable {
     /// Grows by `pages` pages of 64 KiB; gives the former size, or none when it cannot.
     pub fn grow(&mut self, pages: u64) -> Option<u64> {
         let old = self.pages;
-        let new = old.checked_add(pages).filter(|new| *new <= MAX_STABLE_PAGES)?;
+        let new = old
+            .checked_add(pages)
+            .filter(|new| *new <= MAX_STABLE_PAGES)?;
         self.pages = new;
         if self.map().is_err() {
             self.pages = old;

@@ -5,9 +5,7 @@ use crate::execution::instance::GlobalValue;
 use crate::log::Log;
 use crate::management;
 use crate::scheduler::DelayedAnswer;
-use crate::state::canister::{
-    Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals,
-};
+use crate::state::canister::{Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals};
 use crate::state::{CallContext, Callback, Input, Origin, Queues};
 use candid::Principal;
 use serde::{Deserialize, Serialize};

@@ -230,8 +230,7 @@ impl Replica {
         if self.store.dir().is_none() || !self.unsaved {
             return;
         }
-        self.try_save()
-            .expect("the state directory can be written");
+        self.try_save().expect("the state directory can be written");
         self.unsaved = false;
     }
 
@@ -293,7 +292,9 @@ impl Replica {
             return Err(corrupt("the state file is cut off"));
         };
         if format != FORMAT {
-            return Err(corrupt(format!("the state file has the unknown layout {format}")));
+            return Err(corrupt(format!(
+                "the state file has the unknown layout {format}"
+            )));
         }
         let record: ReplicaRecord<'_> = postcard::from_bytes(&bytes[16..]).map_err(corrupt)?;
         self.store.resume(epoch, record.next_file);

@@ -41,7 +41,9 @@ pub fn execute(
         execute_thread(list, budget, round, first, heap_delta_limit)
     };
     let done: Vec<(Vec<(Principal, Canister)>, ThreadResult)> = if work.len() == 1 {
-        work.into_iter().map(|list| on_big_stack(|| run(list))).collect()
+        work.into_iter()
+            .map(|list| on_big_stack(|| run(list)))
+            .collect()
     } else {
         std::thread::scope(|scope| {
             let handles: Vec<_> = work
@@ -121,7 +123,12 @@ fn step(canister: &mut Canister, round: &RoundContext, effects: &mut Effects) ->
         }
         return slice;
     }
-    let before = (canister.cycles, canister.consumed, canister.timer, canister.low_memory);
+    let before = (
+        canister.cycles,
+        canister.consumed,
+        canister.timer,
+        canister.low_memory,
+    );
     let Some(mut ran) = start(canister, round, effects) else {
         return 0;
     };

@@ -124,8 +124,7 @@ impl Code {
         });
         if !usable {
             self.query_instance = None;
-            let mut instance =
-                Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
+            let mut instance = Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
             instance.set_memory64(self.module.memory64);
             self.query_instance = Some(instance);
         }
@@ -141,8 +140,7 @@ impl Code {
     pub fn instance(&mut self) -> Result<&mut Instance, String> {
         if self.instance.as_ref().is_none_or(Instance::is_spent) {
             self.instance = None;
-            let mut instance =
-                Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
+            let mut instance = Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
             instance.set_memory64(self.module.memory64);
             self.instance = Some(instance);
         }
@@ -310,7 +308,7 @@ impl Canister {
     pub fn freezing_limit(&self, fees: Fees) -> u128 {
         let memory = self.memory_usage().max(self.settings.memory_allocation);
         let seconds = self.settings.freezing_threshold;
-        (u128::from(memory) * fees.gib(seconds) >> 30)
+        ((u128::from(memory) * fees.gib(seconds)) >> 30)
             + fees.compute(self.settings.compute_allocation, seconds)
     }
 

@@ -126,7 +126,9 @@ impl Queues {
         let sender = letter.sender();
         let letters = &mut self.input.0;
         let mut queue = match letters.iter().position(|(other, _)| *other == sender) {
-            Some(at) => letters.remove(at).map_or_else(VecDeque::new, |(_, queue)| queue),
+            Some(at) => letters
+                .remove(at)
+                .map_or_else(VecDeque::new, |(_, queue)| queue),
             None => VecDeque::new(),
         };
         queue.push_front(letter);

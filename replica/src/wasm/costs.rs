@@ -9,10 +9,7 @@ use wasmparser::Operator;
 pub fn operator_cost(operator: &Operator<'_>, memory64: bool) -> u64 {
     use Operator::*;
     match operator {
-        Block { .. }
-        | Else
-        | End
-        | Loop { .. } => 0,
+        Block { .. } | Else | End | Loop { .. } => 0,
         F32Add
         | F32Sub
         | F32Mul
@@ -103,12 +100,7 @@ pub fn operator_cost(operator: &Operator<'_>, memory64: bool) -> u64 {
         | I32x4ExtAddPairwiseI16x8U
         | I64x2ShrS
         | I32x4TruncSatF64x2UZero => 3,
-        I64x2Mul
-        | F32x4Min
-        | F32x4Max
-        | F64x2Min
-        | I32x4TruncSatF32x4U
-        | F32x4ConvertI32x4U => 4,
+        I64x2Mul | F32x4Min | F32x4Max | F64x2Min | I32x4TruncSatF32x4U | F32x4ConvertI32x4U => 4,
         F64Div
         | F32Sqrt
         | TableGet { .. }
@@ -130,14 +122,8 @@ pub fn operator_cost(operator: &Operator<'_>, memory64: bool) -> u64 {
         | F32x4Div => 10,
         F64x2Div => 12,
         F64x2Sqrt => 14,
-        F64ConvertI32U
-        | F32ConvertI64U
-        | F32ConvertI32U
-        | F64ConvertI64U => 16,
-        F32Min
-        | F32Max
-        | F64Min
-        | F64Max => 18,
+        F64ConvertI32U | F32ConvertI64U | F32ConvertI32U | F64ConvertI64U => 16,
+        F32Min | F32Max | F64Min | F64Max => 18,
         I64TruncSatF32S
         | I64TruncSatF32U
         | I64TruncSatF64S
@@ -164,10 +150,7 @@ pub fn operator_cost(operator: &Operator<'_>, memory64: bool) -> u64 {
         | MemoryInit { .. }
         | TableInit { .. } => 100,
         RefFunc { .. } => 130,
-        TableGrow { .. }
-        | MemoryGrow { .. }
-        | DataDrop { .. }
-        | ElemDrop { .. } => 300,
+        TableGrow { .. } | MemoryGrow { .. } | DataDrop { .. } | ElemDrop { .. } => 300,
         I32Load { .. }
         | I64Load { .. }
         | F32Load { .. }

@@ -10,8 +10,8 @@ use super::costs::operator_cost;
 use super::validate::{InvalidModule, ParsedModule, data_offset};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
     Instruction, MemorySection, Module, TableSection, TypeSection, ValType,
 };
 use wasmparser::{DataKind, Operator, TypeRef};

@@ -107,7 +107,9 @@ impl CompiledModule {
             let kind = match export.name.split_once(' ') {
                 Some(("canister_update", name)) => Some((name, MethodKind::Update)),
                 Some(("canister_query", name)) => Some((name, MethodKind::Query)),
-                Some(("canister_composite_query", name)) => Some((name, MethodKind::CompositeQuery)),
+                Some(("canister_composite_query", name)) => {
+                    Some((name, MethodKind::CompositeQuery))
+                }
                 _ => None,
             };
             if let Some((name, kind)) = kind {

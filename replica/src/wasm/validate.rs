@@ -3,9 +3,9 @@
 use super::imports;
 use std::collections::{BTreeMap, HashSet};
 use wasmparser::{
-    BinaryReader, CompositeInnerType, ConstExpr, Data, DataKind, Export, ExternalKind, FuncType, FuncValidatorAllocations,
-    FunctionBody, MemorySectionReader, MemoryType, Operator, Parser, Payload, TypeRef, ValidPayload,
-    Validator, WasmFeatures,
+    BinaryReader, CompositeInnerType, ConstExpr, Data, DataKind, Export, ExternalKind, FuncType,
+    FuncValidatorAllocations, FunctionBody, MemorySectionReader, MemoryType, Operator, Parser,
+    Payload, TypeRef, ValidPayload, Validator, WasmFeatures,
 };
 
 const MAX_MODULE_BYTES: usize = 100 << 20;
@@ -152,8 +152,7 @@ fn check_wasm(wasm: &[u8]) -> Result<(), wasmparser::BinaryReaderError> {
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
         if let Payload::MemorySection(reader) = &payload {
-            let memories: Vec<MemoryType> =
-                reader.clone().into_iter().collect::<Result<_, _>>()?;
+            let memories: Vec<MemoryType> = reader.clone().into_iter().collect::<Result<_, _>>()?;
             if memories.iter().any(|memory| reachable(*memory) != *memory) {
                 let mut section = wasm_encoder::MemorySection::new();
                 for memory in memories {
@@ -185,7 +184,7 @@ fn code_section_bytes(wasm: &[u8]) -> Result<usize, InvalidModule> {
         if let Payload::CodeSectionStart { range, .. } =
             payload.map_err(|error| invalid(error.to_string()))?
         {
-            return Ok((range.end - range.start) as usize);
+            return Ok(range.end - range.start);
         }
     }
     Ok(0)
@@ -363,11 +362,8 @@ fn check_signature(
 }
 
 fn check_imports(module: &ParsedModule<'_>) -> Result<(), InvalidModule> {
-    let section = |text: String| {
-        invalid(format!(
-            "Wasm module has an invalid import section. {text}"
-        ))
-    };
+    let section =
+        |text: String| invalid(format!("Wasm module has an invalid import section. {text}"));
     let memory64 = module.memory64();
     for import in &module.imports {
         match import.ty {
@@ -441,11 +437,8 @@ const SYSTEM_FUNCTIONS: [&str; 7] = [
 ];
 
 fn check_exports(module: &ParsedModule<'_>) -> Result<(), InvalidModule> {
-    let section = |text: String| {
-        invalid(format!(
-            "Wasm module has an invalid export section. {text}"
-        ))
-    };
+    let section =
+        |text: String| invalid(format!("Wasm module has an invalid export section. {text}"));
     let mut methods = HashSet::new();
     let mut names_bytes = 0;
     for export in &module.exports {
