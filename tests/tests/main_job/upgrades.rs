@@ -1,11 +1,11 @@
 //! An upgrade at any moment loses nothing: the generation goes on by itself with the same tokens.
 
 use anyhow::Result;
-use e2e::chats::{greedy, prompt, set_budget, until, until_ready};
+use e2e::chats::{greedy, prompt, refusal, set_budget, until, until_ready};
 use e2e::native::Native;
 use loader::generate::follow;
 use loader::management::{self, Mode};
-use loader::types::{Generation, GenerationState};
+use loader::types::{Error, Generation, GenerationState};
 use replica::http::ServerConfig;
 use std::time::Duration;
 
@@ -84,5 +84,40 @@ async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Somebody waits in `prompt` while the canister is stopped: stopping does not wait for the answer, the
+/// caller gets the generation's id, and the generation goes on after the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_does_not_wait_for_a_long_answer() -> Result<()> {
+    let round_interval = Duration::from_millis(60);
+    let testbed = e2e::Testbed::start_with(ServerConfig {
+        round_interval,
+        ..Default::default()
+    })?;
+    let client = testbed.install_with_model().await?;
+    let network = client.network().clone();
+    let canister = client.canister();
+
+    let question = format!("{TEXT} What happens next? Tell me at length.");
+    let waiting = client.prompt(&question);
+    let stop = async {
+        while client.status().await?.generations_running == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        until(&client, 1, |g| g.prompt_tokens_done > 4).await?;
+        management::stop(&network, canister).await?;
+        anyhow::Ok(())
+    };
+    let (answer, stopped) = tokio::join!(waiting, stop);
+    stopped?;
+    match refusal(answer)? {
+        Error::Stopping { id } => assert_eq!(id, 1),
+        other => panic!("{other:?}"),
+    }
+    management::start(&network, canister).await?;
+    let answer = follow(&client, 1, |_| ()).await?;
+    assert!(answer.generated_tokens > 0);
     Ok(())
 }
