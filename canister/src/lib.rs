@@ -51,28 +51,23 @@ fn upload_begin(manifest: Manifest) -> Result<(), Error> {
     app::with(|app| upload::begin(app, manifest))
 }
 
-/// Decoded by hand: a chunk's bytes are not copied once more.
-#[update(decode_with = "raw_chunk")]
-fn upload_chunk(chunk: RawChunk) -> Result<(), Error> {
-    let (chunk,): (Chunk<'_>,) = candid::decode_args(&chunk.0)
+/// Decoded by hand: a chunk's bytes are not copied once more. The interface of
+/// [`upload_chunk_interface`] stands for it.
+#[update(name = "upload_chunk", hidden = true, decode_with = "as_it_came")]
+fn upload_chunk(message: Vec<u8>) -> Result<(), Error> {
+    let (chunk,): (Chunk<'_>,) = candid::decode_args(&message)
         .map_err(|e| Error::InvalidArgument(format!("the argument is no chunk: {e}")))?;
     app::with(|app| upload::chunk(app, &chunk))
 }
 
-fn raw_chunk(bytes: Vec<u8>) -> RawChunk {
-    RawChunk(bytes)
+fn as_it_came(message: Vec<u8>) -> Vec<u8> {
+    message
 }
 
-/// The argument of `upload_chunk` as it came; its Candid type is that of [`Chunk`].
-struct RawChunk(Vec<u8>);
-
-impl candid::CandidType for RawChunk {
-    fn _ty() -> candid::types::Type {
-        <Chunk<'static> as candid::CandidType>::_ty()
-    }
-    fn idl_serialize<S: candid::types::Serializer>(&self, s: S) -> Result<(), S::Error> {
-        candid::CandidType::idl_serialize(&self.0, s)
-    }
+#[allow(dead_code)]
+#[candid::candid_method(update, rename = "upload_chunk")]
+fn upload_chunk_interface(_: Chunk<'static>) -> Result<(), Error> {
+    Ok(())
 }
 
 #[query]

@@ -36,7 +36,9 @@ impl Methods {
     /// The whole service as Candid text.
     fn text(mut self) -> String {
         self.methods.sort_by(|left, right| left.0.cmp(&right.0));
+        // A canister's interface is that of what its (here empty) init argument makes.
         let service = TypeInner::Service(self.methods).into();
+        let service = TypeInner::Class(Vec::new(), service).into();
         candid::pretty::candid::compile(&self.types.env, &Some(service))
     }
 }
