@@ -47,8 +47,8 @@ pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
     let now = &app.control.model;
     let same = now.sha256 == sha256 && now.size == m.size && now.chunk_size == m.chunk_size;
     match now.phase {
-        Phase::Empty => {}
-        Phase::Failed if !same => {}
+        // After a failure everything is sent anew, whichever file it is.
+        Phase::Empty | Phase::Failed => {}
         _ if same => return Ok(()),
         _ => {
             return Err(wrong_phase(
