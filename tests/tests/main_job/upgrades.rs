@@ -33,14 +33,17 @@ const MOMENTS: [Moment; 3] = [
     }),
 ];
 
+/// Rounds with a pause between them, so that every moment can be seen from outside.
+fn with_pauses() -> Result<e2e::Testbed> {
+    e2e::Testbed::start_with(ServerConfig {
+        round_interval: Duration::from_millis(60),
+        ..Default::default()
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
-    // Rounds with a pause between them, so that every moment can be seen from outside.
-    let round_interval = Duration::from_millis(60);
-    let testbed = e2e::Testbed::start_with(ServerConfig {
-        round_interval,
-        ..Default::default()
-    })?;
+    let testbed = with_pauses()?;
     let client = testbed.install_with_model().await?;
     let network = client.network().clone();
     let canister = client.canister();
@@ -91,11 +94,7 @@ async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
 /// caller gets the generation's id, and the generation goes on after the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_does_not_wait_for_a_long_answer() -> Result<()> {
-    let round_interval = Duration::from_millis(60);
-    let testbed = e2e::Testbed::start_with(ServerConfig {
-        round_interval,
-        ..Default::default()
-    })?;
+    let testbed = with_pauses()?;
     let client = testbed.install_with_model().await?;
     let network = client.network().clone();
     let canister = client.canister();
