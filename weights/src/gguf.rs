@@ -279,6 +279,14 @@ impl GgufFile {
         }
     }
 
+    /// Number of elements of an array of the metadata.
+    pub fn array_len(&self, key: &str) -> Option<u64> {
+        match self.metadata.get(key)? {
+            Value::Array(a) => Some(a.len),
+            _ => None,
+        }
+    }
+
     fn array_ref(&self, key: &str, element_type: u32) -> Result<Option<&ArrayRef>, Error> {
         match self.metadata.get(key) {
             None => Ok(None),

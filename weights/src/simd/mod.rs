@@ -27,12 +27,25 @@ pub mod scalar;
 /// that number in the low bits (1.5 × 2^23).
 pub const ROUND_MAGIC: f32 = 12_582_912.0;
 
+/// 2^(127 − 15): between the biases of half and single precision.
+const F16_BIAS: f32 = f32::from_bits((127 + 112) << 23);
+
 impl V128 {
     /// Sum of the four `f32` lanes as (0 + 1) + (2 + 3).
     #[inline(always)]
     pub fn sum_f32(self) -> f32 {
         let [a, b, c, d] = self.to_f32();
         (a + b) + (c + d)
+    }
+
+    /// Half-precision numbers in the low 16 bits of each lane, as `f32`. Infinities and NaN become
+    /// finite: 65,536 and more, which no half-precision number is.
+    #[inline(always)]
+    pub fn f16_to_f32(self) -> Self {
+        // Exponent and mantissa in f32's places; the multiplication mends the exponent's bias.
+        let placed = self.shl_i32::<16>().shr_i32::<3>();
+        let mask = Self::splat_i32(0x8fff_e000_u32 as i32);
+        placed.and(mask).mul(Self::splat_f32(F16_BIAS))
     }
 
     /// Largest of the four `f32` lanes.
@@ -85,6 +98,37 @@ mod tests {
             prop_assert_eq!(bits(x.zip_hi_32(y)), ref_bits(p.zip_hi_32(q)));
             prop_assert_eq!(bits(x.zip_lo_64(y)), ref_bits(p.zip_lo_64(q)));
             prop_assert_eq!(bits(x.zip_hi_64(y)), ref_bits(p.zip_hi_64(q)));
+            prop_assert_eq!(bits(x.zip_lo_16(y)), ref_bits(p.zip_lo_16(q)));
+            prop_assert_eq!(bits(x.zip_hi_16(y)), ref_bits(p.zip_hi_16(q)));
+            prop_assert_eq!(bits(x.and(y)), ref_bits(p.and(q)));
+            prop_assert_eq!(bits(x.or(y)), ref_bits(p.or(q)));
+            prop_assert_eq!(bits(x.xor(y)), ref_bits(p.xor(q)));
+            prop_assert_eq!(bits(x.shr_i32::<3>()), ref_bits(p.shr_i32::<3>()));
+            prop_assert_eq!(bits(x.shr_u16::<2>()), ref_bits(p.shr_u16::<2>()));
+            prop_assert_eq!(bits(x.add_i16(y)), ref_bits(p.add_i16(q)));
+            prop_assert_eq!(bits(x.mul_i16(y)), ref_bits(p.mul_i16(q)));
+            prop_assert_eq!(bits(x.mul_q15(y)), ref_bits(p.mul_q15(q)));
+            prop_assert_eq!(bits(x.mul_lo_i8(y)), ref_bits(p.mul_lo_i8(q)));
+            prop_assert_eq!(bits(x.mul_hi_i8(y)), ref_bits(p.mul_hi_i8(q)));
+            prop_assert_eq!(bits(x.double_low_i16()), ref_bits(p.double_low_i16()));
+            prop_assert_eq!(bits(x.is_zero_i8()), ref_bits(p.is_zero_i8()));
+            let word = a[0] as u16;
+            prop_assert_eq!(bits(V128::clear_bits(word)), ref_bits(Reference::clear_bits(word)));
+            prop_assert_eq!(bits(V128::splat_i8(a[0] as i8)), ref_bits(Reference::splat_i8(a[0] as i8)));
+            prop_assert_eq!(bits(V128::splat_i16(a[0] as i16)), ref_bits(Reference::splat_i16(a[0] as i16)));
+        }
+
+        #[test]
+        fn half_precision_is_read_as_it_is(h in any::<[u16; 4]>()) {
+            let got = V128::from_i32(h.map(i32::from)).f16_to_f32().to_f32();
+            for (h, got) in h.into_iter().zip(got) {
+                let expected = half::f16::from_bits(h).to_f32();
+                if expected.is_finite() {
+                    prop_assert_eq!(got.to_bits(), expected.to_bits());
+                } else {
+                    prop_assert!(got.abs() >= 65_536.0 && got.is_finite());
+                }
+            }
         }
 
         #[test]

@@ -121,4 +121,81 @@ impl V128 {
     pub fn zip_hi_64(self, o: Self) -> Self {
         Self(i64x2_shuffle::<1, 3>(self.0, o.0))
     }
+    #[inline(always)]
+    pub fn splat_i8(x: i8) -> Self {
+        Self(i8x16_splat(x))
+    }
+    #[inline(always)]
+    pub fn splat_i16(x: i16) -> Self {
+        Self(i16x8_splat(x))
+    }
+    #[inline(always)]
+    pub fn and(self, o: Self) -> Self {
+        Self(v128_and(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn or(self, o: Self) -> Self {
+        Self(v128_or(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn xor(self, o: Self) -> Self {
+        Self(v128_xor(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn shr_i32<const N: u32>(self) -> Self {
+        Self(i32x4_shr(self.0, N))
+    }
+    #[inline(always)]
+    pub fn add_i16(self, o: Self) -> Self {
+        Self(i16x8_add(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn mul_i16(self, o: Self) -> Self {
+        Self(i16x8_mul(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn shr_u16<const N: u32>(self) -> Self {
+        Self(u16x8_shr(self.0, N))
+    }
+    /// Products of the low eight signed bytes as 16-bit lanes.
+    #[inline(always)]
+    pub fn mul_lo_i8(self, o: Self) -> Self {
+        Self(i16x8_extmul_low_i8x16(self.0, o.0))
+    }
+    /// Products of the high eight signed bytes as 16-bit lanes.
+    #[inline(always)]
+    pub fn mul_hi_i8(self, o: Self) -> Self {
+        Self(i16x8_extmul_high_i8x16(self.0, o.0))
+    }
+    /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
+    #[inline(always)]
+    pub fn mul_q15(self, o: Self) -> Self {
+        Self(i16x8_q15mulr_sat(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_lo_16(self, o: Self) -> Self {
+        Self(i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn zip_hi_16(self, o: Self) -> Self {
+        Self(i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(self.0, o.0))
+    }
+    /// The low 16 bits of each 32-bit lane in both of its halves.
+    #[inline(always)]
+    pub fn double_low_i16(self) -> Self {
+        Self(i16x8_shuffle::<0, 0, 2, 2, 4, 4, 6, 6>(self.0, self.0))
+    }
+    /// Sixteen byte lanes: all ones where that bit of `bits` is clear, else zero.
+    #[inline(always)]
+    pub fn clear_bits(bits: u16) -> Self {
+        let two = i16x8_splat(bits as i16);
+        let spread = i8x16_swizzle(two, i8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+        let each = u8x16(1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128);
+        Self(i8x16_eq(v128_and(spread, each), i8x16_splat(0)))
+    }
+    /// Byte lanes: all ones where the byte is zero, else zero.
+    #[inline(always)]
+    pub fn is_zero_i8(self) -> Self {
+        Self(i8x16_eq(self.0, i8x16_splat(0)))
+    }
 }
