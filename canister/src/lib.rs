@@ -51,17 +51,19 @@ fn upload_begin(manifest: Manifest) -> Result<(), Error> {
     app::with(|app| upload::begin(app, manifest))
 }
 
-/// Decoded by hand: a chunk's bytes are not copied once more. The interface of
-/// [`upload_chunk_interface`] stands for it.
-#[update(name = "upload_chunk", hidden = true, decode_with = "as_it_came")]
-fn upload_chunk(message: Vec<u8>) -> Result<(), Error> {
-    let (chunk,): (Chunk<'_>,) = candid::decode_args(&message)
-        .map_err(|e| Error::InvalidArgument(format!("the argument is no chunk: {e}")))?;
-    app::with(|app| upload::chunk(app, &chunk))
-}
-
-fn as_it_came(message: Vec<u8>) -> Vec<u8> {
-    message
+/// Decoded by hand: the argument is neither cleared before it is read nor copied once more. The
+/// interface of [`upload_chunk_interface`] stands for it.
+#[unsafe(export_name = "canister_update upload_chunk")]
+extern "C" fn upload_chunk() {
+    let message = system::argument();
+    let result = match candid::decode_args::<(Chunk<'_>,)>(&message) {
+        Ok((chunk,)) => app::with(|app| upload::chunk(app, &chunk)),
+        Err(e) => Err(Error::InvalidArgument(format!(
+            "the argument is no chunk: {e}"
+        ))),
+    };
+    // Encoding a result of ours has no way to fail.
+    ic_cdk::api::msg_reply(candid::encode_one(result).unwrap_or_default());
 }
 
 #[allow(dead_code)]

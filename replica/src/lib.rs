@@ -24,12 +24,14 @@ pub use api::{
 pub use candid::Principal;
 pub use scheduler::RoundReport;
 pub use state::canister::Totals;
+pub use wasm::enable_profile;
 
 use cycles::Fees;
 use exec::RoundContext;
 use exec::query::{Canisters, Query};
 use execution::Engine;
 use execution::api::Response;
+use execution::instance::GlobalValue;
 use persist::FileStore;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -307,6 +309,25 @@ impl Replica {
     /// What a canister has executed so far; none when it does not exist.
     pub fn totals(&self, id: &Principal) -> Option<Totals> {
         self.canisters.get(id).map(|canister| canister.totals)
+    }
+
+    /// A canister's instructions by function since its code was installed, where
+    /// [`enable_profile`] came before that: what its own operators cost, without the System API.
+    pub fn profile(&self, id: &Principal) -> Vec<(String, u64)> {
+        let Some(code) = self.canisters.get(id).and_then(|c| c.code.as_ref()) else {
+            return Vec::new();
+        };
+        let names = &code.module.profiled;
+        let counts = &code.globals[code.globals.len().saturating_sub(names.len())..];
+        let count = |value: &Option<GlobalValue>| match value {
+            Some(GlobalValue::I64(n)) => *n as u64,
+            _ => 0,
+        };
+        names
+            .iter()
+            .cloned()
+            .zip(counts.iter().map(count))
+            .collect()
     }
 
     /// Instructions of all installations so far.

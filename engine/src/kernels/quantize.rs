@@ -41,13 +41,26 @@ impl Quantized {
         let inverse = 1.0 / self.scale;
         // All zeros, or so small that squares or the inverse are out of range: zeros.
         let inverse = if inverse < MAX_INVERSE { inverse } else { 0.0 };
-        to_i16(x, inverse, &mut self.q);
+        round::<true>(x, inverse, &mut self.q);
     }
 }
 
 /// Writes `round(x × factor)` as 16-bit integers; |x × factor| must be at most 32,767. Values of
 /// `out` past `x` become zero up to the next multiple of 8.
 pub fn to_i16(x: &[f32], factor: f32, out: &mut [i16]) {
+    round::<false>(x, factor, out);
+}
+
+/// [`to_i16`], with `CROSSED` in the order of packed weights' columns.
+#[inline(always)]
+fn round<const CROSSED: bool>(x: &[f32], factor: f32, out: &mut [i16]) {
+    let narrow = |lo: V128, hi: V128| {
+        if CROSSED {
+            lo.low_i16_crossed(hi)
+        } else {
+            lo.low_i16(hi)
+        }
+    };
     let factor = V128::splat_f32(factor);
     let magic = V128::splat_f32(ROUND_MAGIC);
     let (pairs, rest) = x.as_chunks::<8>();
@@ -58,7 +71,7 @@ pub fn to_i16(x: &[f32], factor: f32, out: &mut [i16]) {
         unsafe {
             let lo = V128::load(c.as_ptr()).mul(factor).add(magic);
             let hi = V128::load(c.as_ptr().add(4)).mul(factor).add(magic);
-            lo.low_i16(hi).store(o.as_mut_ptr());
+            narrow(lo, hi).store(o.as_mut_ptr());
         }
     }
     if rest.len() == 4 {
@@ -66,7 +79,7 @@ pub fn to_i16(x: &[f32], factor: f32, out: &mut [i16]) {
         // Safety: four floats are there; the output chunk has eight integers.
         unsafe {
             let lo = V128::load(rest.as_ptr()).mul(factor).add(magic);
-            lo.low_i16(V128::zero()).store(o.as_mut_ptr());
+            narrow(lo, V128::zero()).store(o.as_mut_ptr());
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::joins;
 use super::vocabulary::Vocabulary;
-use super::words::Words;
+use super::words::{Words, same};
 use crate::{Error, unsupported};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -84,6 +84,44 @@ impl Merges {
     }
 }
 
+/// Where the first space is, by words of four bytes: a byte at a time costs four times as much.
+fn first_space(text: &[u8]) -> Option<usize> {
+    let (fours, rest) = text.as_chunks::<4>();
+    for (i, four) in fours.iter().enumerate() {
+        // A byte becomes zero where there is a space; the lowest zero byte sets its top bit.
+        let v = u32::from_le_bytes(*four) ^ 0x2020_2020;
+        let zero = v.wrapping_sub(0x0101_0101) & !v & 0x8080_8080;
+        if zero != 0 {
+            return Some(4 * i + zero.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|b| *b == b' ')?;
+    Some(4 * fours.len() + at)
+}
+
+/// Looks up what two words make together. Mostly it is the word after the one before.
+#[derive(Default)]
+struct Joined {
+    next: u32,
+    both: Vec<u8>,
+}
+
+impl Joined {
+    fn get(&mut self, a: &[u8], b: &[u8], words: &Words, vocabulary: &Vocabulary) -> Option<u32> {
+        let guess = vocabulary.raw(self.next).split_at_checked(a.len());
+        let token = if guess.is_some_and(|(x, y)| same(x, a) && same(y, b)) {
+            self.next
+        } else {
+            self.both.clear();
+            self.both.extend_from_slice(a);
+            self.both.extend_from_slice(b);
+            words.get(vocabulary, &self.both)?
+        };
+        self.next = token + 1;
+        Some(token)
+    }
+}
+
 impl ByteLevelBpe {
     /// Reads `tokenizer.ggml.merges`; `pre` is the pre-tokenizer's name in llama.cpp.
     pub fn build<S: ByteSource + ?Sized>(
@@ -102,14 +140,15 @@ impl ByteLevelBpe {
             return Err(unsupported(format!("{key} has {count} entries")));
         }
         let mut merges = Merges::new(count);
+        let mut joined = Joined::default();
         file.for_each_string(source, key, |rank, merge| {
             // A word may begin with a space's stand-in, but has no space inside.
-            let space = merge.iter().position(|b| *b == b' ');
+            let space = first_space(merge);
             let found = space.and_then(|at| {
                 let (a, b) = (&merge[..at], &merge[at + 1..]);
-                let left = words.get(vocabulary, a, &[])?;
-                let right = words.get(vocabulary, b, &[])?;
-                Some((left, right, words.get(vocabulary, a, b)?))
+                let left = words.get(vocabulary, a)?;
+                let right = words.get(vocabulary, b)?;
+                Some((left, right, joined.get(a, b, &words, vocabulary)?))
             });
             let Some((left, right, token)) = found else {
                 return Err(weights::Error::Unsupported(format!(
@@ -141,7 +180,7 @@ impl ByteLevelBpe {
         for (piece, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
             joins::join(
                 piece,
-                |c| self.words.get(vocabulary, c, &[]),
+                |c| self.words.get(vocabulary, c),
                 |left, right, _| {
                     let (rank, token) = self.merges.get(left?, right?)?;
                     // Of two ranks the lower is better.
@@ -184,6 +223,15 @@ pub fn decode(word: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_space_is_found() {
+        for text in [
+            "", " ", "a", "abc d", "abcd e f", "Ġ Ġ", "abcdefg ", "abcdefgh",
+        ] {
+            assert_eq!(first_space(text.as_bytes()), text.find(' '), "{text:?}");
+        }
+    }
 
     #[test]
     fn every_byte_has_a_character() {

@@ -45,7 +45,7 @@ impl SentencePiece {
         }
         let words = Words::new(vocabulary, |t| vocabulary.is_text(t));
         let bytes = (0..=255u8)
-            .map(|b| words.get(vocabulary, format!("<0x{b:02X}>").as_bytes(), &[]))
+            .map(|b| words.get(vocabulary, format!("<0x{b:02X}>").as_bytes()))
             .collect();
         Ok(Self {
             words,
@@ -63,7 +63,7 @@ impl SentencePiece {
             ""
         };
         let text = format!("{prefix}{}", text.replace(' ', SPACE));
-        let word = |piece: &[u8]| self.words.get(vocabulary, piece, &[]);
+        let word = |piece: &[u8]| self.words.get(vocabulary, piece);
         joins::join(
             &text,
             word,

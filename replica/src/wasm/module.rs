@@ -5,6 +5,7 @@ use super::validate::{InvalidModule, Visibility, WASM_PAGE, validate};
 use crate::execution::{Engine, InstancePre};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// How a method may be called.
@@ -67,6 +68,8 @@ pub struct CompiledModule {
     pub data: Vec<(u64, Vec<u8>)>,
     /// Indices of the mutable globals.
     pub mutable_globals: Vec<u32>,
+    /// Names of the functions that are profiled, the last mutable globals.
+    pub profiled: Vec<String>,
     /// There is a start function.
     pub has_start: bool,
     /// There is a heap.
@@ -77,6 +80,15 @@ pub struct CompiledModule {
     pub instructions: u64,
 }
 
+/// Whether modules compiled from now on count their instructions by function.
+static PROFILE: AtomicBool = AtomicBool::new(false);
+
+/// Has every module that this process compiles from now on count its instructions by function
+/// ([`crate::Replica::profile`]). The figures of the meter stay what they are.
+pub fn enable_profile() {
+    PROFILE.store(true, Ordering::Relaxed);
+}
+
 impl CompiledModule {
     fn new(
         engine: &Engine,
@@ -85,7 +97,7 @@ impl CompiledModule {
         hash: [u8; 32],
     ) -> Result<CompiledModule, InvalidModule> {
         let parsed = validate(wasm)?;
-        let instrumented = instrument(&parsed)?;
+        let instrumented = instrument(&parsed, PROFILE.load(Ordering::Relaxed))?;
         let pre = engine
             .compile(&instrumented.wasm, parsed.memory64())
             .map_err(|error| InvalidModule::Compilation(format!("{error:#}")))?;
@@ -132,6 +144,7 @@ impl CompiledModule {
             metadata: parsed.metadata,
             data: instrumented.data,
             mutable_globals: instrumented.mutable_globals,
+            profiled: instrumented.profiled,
             has_start: instrumented.has_start,
             has_memory: instrumented.has_memory,
             single_use: instrumented.drops_segments,

@@ -5,47 +5,59 @@
 
 use crate::simd::V128;
 
-/// Step and centre of 32 columns of four rows, a row a lane.
+/// Reach and centre of 32 columns of four rows, a row a lane.
 pub struct Header {
-    /// One a format with [`Format::STEPS`] = 1; else of the first and the last 16 columns.
-    pub step: [V128; 2],
+    /// 128 times the step. One a format with [`Format::REACHES`] = 1; else of the first and the last
+    /// 16 columns.
+    pub reach: [V128; 2],
     pub centre: V128,
+    /// With [`Format::SCALED`] the largest half-precision number the others are multiples of.
+    pub raw: V128,
 }
 
-/// A block format: `weight = byte × step + centre`.
+/// A block format: `weight = byte × reach / 128 + centre`.
 pub trait Format {
     /// Columns of a block.
     const COLS: usize;
     /// Bytes of a block.
     const BYTES: usize;
-    /// Steps in 32 columns: 1 or 2.
-    const STEPS: usize = 1;
+    /// Reaches in 32 columns: 1 or 2.
+    const REACHES: usize = 1;
     /// Whether centres are anything but zero.
     const CENTRED: bool = false;
+    /// Whether reach and centre are products of half-precision numbers and small integers, which may
+    /// be zero.
+    const SCALED: bool = false;
     /// Vectors kept for 32 columns of four rows.
-    const HEADERS: usize = Self::STEPS + Self::CENTRED as usize;
+    const HEADERS: usize = Self::REACHES + Self::CENTRED as usize;
+    /// Whether the 32 bytes are two halves of 16: the low and the high nibble of each, at the top.
+    const NIBBLES: bool = false;
 
-    /// The header of 32 columns, number `sub` in these blocks. Raises `raw` to the size of the
-    /// half-precision numbers read: those that are not finite come as 65,536 or more.
+    /// The header of 32 columns, number `sub` in these blocks. Half-precision numbers that are not
+    /// finite count as 65,536 and more.
     ///
     /// # Safety
     /// Each block must be [`Self::BYTES`] long.
-    unsafe fn header(blocks: [*const u8; 4], sub: usize, raw: &mut V128) -> Header;
+    unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header;
 
-    /// The bytes of columns 0 to 15 and 16 to 31 of 32 columns, number `sub` in the block.
+    /// The bytes of columns 0 to 15 and 16 to 31 of 32 columns, number `sub` in the block; with
+    /// [`Self::NIBBLES`] twice the 16 bytes of nibbles.
     ///
     /// # Safety
     /// The block must be [`Self::BYTES`] long.
-    unsafe fn bytes(block: *const u8, sub: usize) -> [V128; 2];
+    unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2];
 }
 
-/// Half-precision numbers at `at` of four blocks.
+/// 16 bits of four blocks at `at`, in the low halves of the lanes.
 #[inline(always)]
-unsafe fn halves(blocks: [*const u8; 4], at: usize, raw: &mut V128) -> V128 {
-    let bits = blocks.map(|b| i32::from(unsafe { b.add(at).cast::<u16>().read_unaligned() }));
-    let values = V128::from_i32(bits).f16_to_f32();
-    *raw = raw.pmax(values.abs());
-    values
+unsafe fn halves(blocks: [*const u8; 4], at: usize) -> V128 {
+    V128::from_i32(blocks.map(|b| i32::from(unsafe { u16_at(b, at) })))
+}
+
+/// 32 bits of four blocks from their beginning.
+#[inline(always)]
+unsafe fn words(blocks: [*const u8; 4]) -> V128 {
+    V128::from_i32(blocks.map(|b| i32::from_le(unsafe { b.cast::<i32>().read_unaligned() })))
 }
 
 #[inline(always)]
@@ -57,6 +69,12 @@ unsafe fn u16_at(block: *const u8, at: usize) -> u16 {
 #[inline(always)]
 fn sign() -> V128 {
     V128::splat_i8(-128)
+}
+
+/// The sign of both nibbles: numbers less half their range, in two's complement.
+#[inline(always)]
+fn signs() -> V128 {
+    V128::splat_i8(0x88_u8 as i8)
 }
 
 /// Low nibbles at the top of their bytes, less half their range.
@@ -84,23 +102,22 @@ fn five_bits(nibbles: [V128; 2], clear: [V128; 2]) -> [V128; 2] {
     ]
 }
 
-/// Step `d / (bytes a number)` without a centre.
+/// Without a centre.
 #[inline(always)]
-fn plain(d: V128, bytes_a_number: f32) -> Header {
-    let step = d.mul(V128::splat_f32(1.0 / bytes_a_number));
+fn plain(reach: V128) -> Header {
     Header {
-        step: [step; 2],
+        reach: [reach; 2],
         centre: V128::zero(),
+        raw: V128::zero(),
     }
 }
 
-/// `number × d + m`, where byte = (number − half) × bytes_a_number.
+/// `number × d + m`, where the byte is (number − half its range) moved up: half × d is the reach.
 #[inline(always)]
-fn with_minimum(d: V128, m: V128, half: f32, bytes_a_number: f32) -> Header {
-    let centre = d.mul(V128::splat_f32(half)).add(m);
+fn with_minimum(reach: V128, m: V128) -> Header {
     Header {
-        centre,
-        ..plain(d, bytes_a_number)
+        centre: reach.add(m),
+        ..plain(reach)
     }
 }
 
@@ -109,14 +126,14 @@ pub struct Q4_0;
 impl Format for Q4_0 {
     const COLS: usize = 32;
     const BYTES: usize = 18;
+    const NIBBLES: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], _: usize, raw: &mut V128) -> Header {
-        plain(unsafe { halves(blocks, 0, raw) }, 16.0)
+    unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        plain(unsafe { halves(blocks, 0) }.low_f16_times(8.0))
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, _: usize) -> [V128; 2] {
-        let v = unsafe { V128::load(block.add(2)) };
-        [low_nibbles(v), high_nibbles(v)]
+    unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        [unsafe { V128::load(block.add(2)) }.xor(signs()); 2]
     }
 }
 
@@ -126,15 +143,15 @@ impl Format for Q4_1 {
     const COLS: usize = 32;
     const BYTES: usize = 20;
     const CENTRED: bool = true;
+    const NIBBLES: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], _: usize, raw: &mut V128) -> Header {
-        let (d, m) = unsafe { (halves(blocks, 0, raw), halves(blocks, 2, raw)) };
-        with_minimum(d, m, 8.0, 16.0)
+    unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        let both = unsafe { words(blocks) };
+        with_minimum(both.low_f16_times(8.0), both.high_f16_times(1.0))
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, _: usize) -> [V128; 2] {
-        let v = unsafe { V128::load(block.add(4)) };
-        [low_nibbles(v), high_nibbles(v)]
+    unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        [unsafe { V128::load(block.add(4)) }.xor(signs()); 2]
     }
 }
 
@@ -144,18 +161,13 @@ impl Format for Q5_0 {
     const COLS: usize = 32;
     const BYTES: usize = 22;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], _: usize, raw: &mut V128) -> Header {
-        plain(unsafe { halves(blocks, 0, raw) }, 8.0)
+    unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        plain(unsafe { halves(blocks, 0) }.low_f16_times(16.0))
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, _: usize) -> [V128; 2] {
-        let (v, low, high) = unsafe {
-            (
-                V128::load(block.add(6)),
-                u16_at(block, 2),
-                u16_at(block, 4),
-            )
-        };
+    unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        let (v, low, high) =
+            unsafe { (V128::load(block.add(6)), u16_at(block, 2), u16_at(block, 4)) };
         five_bits([v, v], [V128::clear_bits(low), V128::clear_bits(high)])
     }
 }
@@ -167,14 +179,14 @@ impl Format for Q5_1 {
     const BYTES: usize = 24;
     const CENTRED: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], _: usize, raw: &mut V128) -> Header {
-        let (d, m) = unsafe { (halves(blocks, 0, raw), halves(blocks, 2, raw)) };
-        with_minimum(d, m, 16.0, 8.0)
+    unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        let both = unsafe { words(blocks) };
+        with_minimum(both.low_f16_times(16.0), both.high_f16_times(1.0))
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, sub: usize) -> [V128; 2] {
+    unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
         // The same as Q5_0 two bytes further on.
-        unsafe { Q5_0::bytes(block.add(2), sub) }
+        unsafe { Q5_0::raw(block.add(2), sub) }
     }
 }
 
@@ -184,11 +196,11 @@ impl Format for Q8_0 {
     const COLS: usize = 32;
     const BYTES: usize = 34;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], _: usize, raw: &mut V128) -> Header {
-        plain(unsafe { halves(blocks, 0, raw) }, 1.0)
+    unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        plain(unsafe { halves(blocks, 0) }.low_f16_times(128.0))
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, _: usize) -> [V128; 2] {
+    unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
         unsafe { [V128::load(block.add(2)), V128::load(block.add(18))] }
     }
 }
@@ -209,19 +221,17 @@ unsafe fn scale_and_minimum(block: *const u8, j: usize) -> (i32, i32) {
 
 /// The header of Q4_K and Q5_K: `d × scale × number − dmin × minimum`.
 #[inline(always)]
-unsafe fn k_header(
-    blocks: [*const u8; 4],
-    j: usize,
-    raw: &mut V128,
-    half: f32,
-    bytes_a_number: f32,
-) -> Header {
+unsafe fn k_header(blocks: [*const u8; 4], j: usize, half: f32) -> Header {
     unsafe {
-        let (d, dmin) = (halves(blocks, 0, raw), halves(blocks, 2, raw));
-        let both = blocks.map(|b| scale_and_minimum(b, j));
-        let scale = V128::from_i32(both.map(|s| s.0)).i32_to_f32();
-        let minimum = V128::from_i32(both.map(|s| -s.1)).i32_to_f32();
-        with_minimum(d.mul(scale), dmin.mul(minimum), half, bytes_a_number)
+        let both = words(blocks);
+        let quarters = blocks.map(|b| scale_and_minimum(b, j));
+        let scale = V128::from_i32(quarters.map(|s| s.0)).i32_to_f32();
+        let minimum = V128::from_i32(quarters.map(|s| -s.1)).i32_to_f32();
+        let (d, dmin) = (both.low_f16_times(half), both.high_f16_times(1.0));
+        Header {
+            raw: d.abs().pmax(dmin.abs()),
+            ..with_minimum(d.mul(scale), dmin.mul(minimum))
+        }
     }
 }
 
@@ -231,12 +241,13 @@ impl Format for Q4K {
     const COLS: usize = 256;
     const BYTES: usize = 144;
     const CENTRED: bool = true;
+    const SCALED: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], sub: usize, raw: &mut V128) -> Header {
-        unsafe { k_header(blocks, sub, raw, 8.0, 16.0) }
+    unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
+        unsafe { k_header(blocks, sub, 8.0) }
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, sub: usize) -> [V128; 2] {
+    unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
         unsafe {
             let at = block.add(16 + 32 * (sub / 2));
             let v = [V128::load(at), V128::load(at.add(16))];
@@ -257,12 +268,13 @@ impl Format for Q5K {
     const COLS: usize = 256;
     const BYTES: usize = 176;
     const CENTRED: bool = true;
+    const SCALED: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], sub: usize, raw: &mut V128) -> Header {
-        unsafe { k_header(blocks, sub, raw, 16.0, 8.0) }
+    unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
+        unsafe { k_header(blocks, sub, 16.0) }
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, sub: usize) -> [V128; 2] {
+    unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
         unsafe {
             let bit = V128::splat_i8((1u8 << sub) as i8);
             let at = block.add(48 + 32 * (sub / 2));
@@ -280,23 +292,25 @@ pub struct Q6K;
 impl Format for Q6K {
     const COLS: usize = 256;
     const BYTES: usize = 210;
-    const STEPS: usize = 2;
+    const REACHES: usize = 2;
+    const SCALED: bool = true;
     #[inline(always)]
-    unsafe fn header(blocks: [*const u8; 4], sub: usize, raw: &mut V128) -> Header {
+    unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
         unsafe {
-            let d = halves(blocks, 208, raw).mul(V128::splat_f32(0.25));
-            let step = [0, 1].map(|half| {
+            let d = halves(blocks, 208).low_f16_times(32.0);
+            let reach = [0, 1].map(|half| {
                 let scale = blocks.map(|b| i32::from(*b.add(192 + 2 * sub + half) as i8));
                 d.mul(V128::from_i32(scale).i32_to_f32())
             });
             Header {
-                step,
+                reach,
                 centre: V128::zero(),
+                raw: d,
             }
         }
     }
     #[inline(always)]
-    unsafe fn bytes(block: *const u8, sub: usize) -> [V128; 2] {
+    unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
         let (part, quarter) = (sub / 4, sub % 4);
         let upper = V128::splat_i16(1 << (6 - 2 * quarter));
         let (low_mask, high_mask) = (V128::splat_i8(0x3c), V128::splat_i8(-64));

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! packed matrix of R rows (padded to 4) and C columns (padded to 8):
-//!   row group 0:  column pair 0:  r0c0 r0c1 r1c0 r1c1 r2c0 r2c1 r3c0 r3c1   (8 × i16 = 16 bytes)
-//!                 column pair 1:  r0c2 r0c3 r1c2 r1c3 …
+//!   row group 0:  column pair 0:  r0c0 r0c2 r1c0 r1c2 r2c0 r2c2 r3c0 r3c2   (8 × i16 = 16 bytes)
+//!                 column pair 1:  r0c1 r0c3 r1c1 r1c3 …
+//!                 column pair 2:  r0c4 r0c6 …
 //!                 … C/2 pairs
 //!                 scales s0 s1 s2 s3                                        (4 × f32 = 16 bytes)
 //!   row group 1:  …
 //!   … R/4 groups
 //! ```
+//! Of four columns the even and the odd ones are a pair each ([`place`]): so bytes of quantization
+//! blocks become 16-bit lanes with one mask or one multiplication. Activations have the same order.
+//!
 //! One `dot_i16` of a pair with (x0 x1)×4 gives four rows' partial sums, a row a lane.
 //!
 //! **The scale of a row** is the smallest for which no sum can overflow. By the Cauchy–Schwarz
@@ -18,7 +22,8 @@
 //! 8-bit blocks of 32; and a row needs no arithmetic at block borders, which 8-bit blocks would
 //! cost in every token.
 //!
-//! Rows of quantization blocks are packed by integer arithmetic ([`blocks`]), all others as `f32`.
+//! Whole groups of rows of quantization blocks are packed by integer arithmetic ([`blocks`]), all
+//! others through `f32`.
 
 mod blocks;
 mod formats;
@@ -37,6 +42,27 @@ pub const ACTIVATION_NORM_MAX: f32 = 65_500.0;
 pub const MAX_COLS: usize = 65_536;
 /// Rows that are interleaved.
 pub const LANES: usize = 4;
+
+/// Where column `col` of row `row` of a row group lies in it, in bytes.
+pub const fn place(row: usize, col: usize) -> usize {
+    let pair = col / 4 * 2 + col % 2;
+    pair * 16 + row * 4 + col % 4 / 2 * 2
+}
+
+/// The first `out.len()` weights of row `row` of a row group.
+///
+/// # Panics
+/// When the group has fewer columns.
+pub fn unpack_row(group: &[u8], row: usize, out: &mut [f32]) {
+    let scales = group.len() - 4 * LANES;
+    let mut scale = [0; 4];
+    scale.copy_from_slice(&group[scales + 4 * row..][..4]);
+    let scale = f32::from_le_bytes(scale);
+    for (col, out) in out.iter_mut().enumerate() {
+        let at = place(row, col);
+        *out = f32::from(i16::from_le_bytes([group[at], group[at + 1]])) * scale;
+    }
+}
 
 /// The shape of a packed matrix and where its parts lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,17 +121,41 @@ impl Packer {
         }
     }
 
-    /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long.
-    /// Rows that are not there become zeros.
+    /// Packs consecutive rows of one type, four to a group of `out`; as many as fill `out`.
+    ///
+    /// # Panics
+    /// When there are not as many groups of rows as `out` has room for.
+    pub fn pack_rows(
+        &mut self,
+        cols: usize,
+        dtype: GgmlType,
+        rows: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), NotFinite> {
+        if let Some(result) = blocks::pack(&mut self.headers, cols, dtype, rows, out) {
+            return result;
+        }
+        let group_bytes = self.pairs * 16 + 16;
+        let groups = out.len() / group_bytes;
+        let row_bytes = rows.len() / (groups * LANES).max(1);
+        for (rows, out) in rows
+            .chunks_exact(LANES * row_bytes)
+            .zip(out.chunks_exact_mut(group_bytes))
+        {
+            let row = |i: usize| (dtype, &rows[i * row_bytes..(i + 1) * row_bytes]);
+            self.pack_group(cols, &[row(0), row(1), row(2), row(3)], out)?;
+        }
+        Ok(())
+    }
+
+    /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long,
+    /// through `f32`. Rows that are not there become zeros.
     pub fn pack_group(
         &mut self,
         cols: usize,
         rows: &[(GgmlType, &[u8])],
         out: &mut [u8],
     ) -> Result<(), NotFinite> {
-        if let Some(result) = blocks::pack(&mut self.headers, cols, rows, out) {
-            return result;
-        }
         let width = 2 * self.pairs;
         // Padding columns stay zero.
         self.scratch.resize(LANES * width, 0.0);
@@ -142,7 +192,7 @@ impl Packer {
                     let p = src.add(i * width + c);
                     let lo = V128::load(p).mul(inverse[i]).add(magic);
                     let hi = V128::load(p.add(4)).mul(inverse[i]).add(magic);
-                    *r = lo.low_i16(hi);
+                    *r = lo.low_i16_crossed(hi);
                 }
                 let t = V128::transpose_32(r);
                 let q = dst.add(c * 8);
@@ -200,7 +250,7 @@ mod tests {
             let scales = scales_of(&out);
             for (r, scale) in scales.into_iter().enumerate() {
                 let at = |c: usize| {
-                    let o = (c / 2) * 16 + r * 4 + (c % 2) * 2;
+                    let o = place(r, c);
                     i32::from(i16::from_le_bytes([out[o], out[o + 1]]))
                 };
                 let squares: i64 = (0..shape.pairs() * 2).map(|c| i64::from(at(c)).pow(2)).sum();

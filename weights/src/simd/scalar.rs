@@ -88,6 +88,11 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         Self(self.0.map(|x| (x as i32 as f32).to_bits()))
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        let [a, b, c, d, e, f, g, h] = self.low_i16(o).i16s();
+        Self::from_i16s([a, c, b, d, e, g, f, h])
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     pub fn low_i16(self, o: Self) -> Self {
         let pair = |a: u32, b: u32| (a & 0xffff) | (b << 16);
@@ -170,32 +175,12 @@ impl V128 {
     pub fn shr_u16<const N: u32>(self) -> Self {
         Self::from_i16s(self.i16s().map(|x| ((x as u16) >> N) as i16))
     }
-    /// Products of the low eight signed bytes as 16-bit lanes.
-    pub fn mul_lo_i8(self, o: Self) -> Self {
-        let (a, b) = (self.i8s(), o.i8s());
-        Self::from_i16s(std::array::from_fn(|i| i16::from(a[i]) * i16::from(b[i])))
-    }
-    /// Products of the high eight signed bytes as 16-bit lanes.
-    pub fn mul_hi_i8(self, o: Self) -> Self {
-        let (a, b) = (self.i8s(), o.i8s());
-        Self::from_i16s(std::array::from_fn(|i| {
-            i16::from(a[i + 8]) * i16::from(b[i + 8])
-        }))
-    }
     /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
     pub fn mul_q15(self, o: Self) -> Self {
         self.zip_i16(o, |a, b| {
             let product = (i32::from(a) * i32::from(b) + (1 << 14)) >> 15;
             product.clamp(-32_768, 32_767) as i16
         })
-    }
-    pub fn zip_lo_16(self, o: Self) -> Self {
-        let (a, b) = (self.i16s(), o.i16s());
-        Self::from_i16s([a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]])
-    }
-    pub fn zip_hi_16(self, o: Self) -> Self {
-        let (a, b) = (self.i16s(), o.i16s());
-        Self::from_i16s([a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]])
     }
     /// The low 16 bits of each 32-bit lane in both of its halves.
     pub fn double_low_i16(self) -> Self {

@@ -108,6 +108,12 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         v(unsafe { _mm_cvtepi32_ps(self.0) })
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    #[inline(always)]
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        let v = self.low_i16(o).0;
+        Self(unsafe { _mm_shufflehi_epi16(_mm_shufflelo_epi16(v, 0b11_01_10_00), 0b11_01_10_00) })
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     #[inline(always)]
     pub fn low_i16(self, o: Self) -> Self {
@@ -170,39 +176,16 @@ impl V128 {
     pub fn shr_u16<const N: u32>(self) -> Self {
         Self(unsafe { _mm_srl_epi16(self.0, _mm_cvtsi32_si128(N as i32)) })
     }
-    /// Products of the low eight signed bytes as 16-bit lanes.
-    #[inline(always)]
-    pub fn mul_lo_i8(self, o: Self) -> Self {
-        let low = |v: __m128i| unsafe { _mm_srai_epi16(_mm_unpacklo_epi8(v, v), 8) };
-        Self(unsafe { _mm_mullo_epi16(low(self.0), low(o.0)) })
-    }
-    /// Products of the high eight signed bytes as 16-bit lanes.
-    #[inline(always)]
-    pub fn mul_hi_i8(self, o: Self) -> Self {
-        let high = |v: __m128i| unsafe { _mm_srai_epi16(_mm_unpackhi_epi8(v, v), 8) };
-        Self(unsafe { _mm_mullo_epi16(high(self.0), high(o.0)) })
-    }
     /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
     #[inline(always)]
     pub fn mul_q15(self, o: Self) -> Self {
         unsafe {
-            let (lo, hi) = (
-                _mm_mullo_epi16(self.0, o.0),
-                _mm_mulhi_epi16(self.0, o.0),
-            );
+            let (lo, hi) = (_mm_mullo_epi16(self.0, o.0), _mm_mulhi_epi16(self.0, o.0));
             let half = _mm_set1_epi32(1 << 14);
             let a = _mm_srai_epi32(_mm_add_epi32(_mm_unpacklo_epi16(lo, hi), half), 15);
             let b = _mm_srai_epi32(_mm_add_epi32(_mm_unpackhi_epi16(lo, hi), half), 15);
             Self(_mm_packs_epi32(a, b))
         }
-    }
-    #[inline(always)]
-    pub fn zip_lo_16(self, o: Self) -> Self {
-        Self(unsafe { _mm_unpacklo_epi16(self.0, o.0) })
-    }
-    #[inline(always)]
-    pub fn zip_hi_16(self, o: Self) -> Self {
-        Self(unsafe { _mm_unpackhi_epi16(self.0, o.0) })
     }
     /// The low 16 bits of each 32-bit lane in both of its halves.
     #[inline(always)]

@@ -100,6 +100,11 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         Self(f32x4_convert_i32x4(self.0))
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    #[inline(always)]
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        Self(i16x8_shuffle::<0, 4, 2, 6, 8, 12, 10, 14>(self.0, o.0))
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     #[inline(always)]
     pub fn low_i16(self, o: Self) -> Self {
@@ -157,28 +162,10 @@ impl V128 {
     pub fn shr_u16<const N: u32>(self) -> Self {
         Self(u16x8_shr(self.0, N))
     }
-    /// Products of the low eight signed bytes as 16-bit lanes.
-    #[inline(always)]
-    pub fn mul_lo_i8(self, o: Self) -> Self {
-        Self(i16x8_extmul_low_i8x16(self.0, o.0))
-    }
-    /// Products of the high eight signed bytes as 16-bit lanes.
-    #[inline(always)]
-    pub fn mul_hi_i8(self, o: Self) -> Self {
-        Self(i16x8_extmul_high_i8x16(self.0, o.0))
-    }
     /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
     #[inline(always)]
     pub fn mul_q15(self, o: Self) -> Self {
         Self(i16x8_q15mulr_sat(self.0, o.0))
-    }
-    #[inline(always)]
-    pub fn zip_lo_16(self, o: Self) -> Self {
-        Self(i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(self.0, o.0))
-    }
-    #[inline(always)]
-    pub fn zip_hi_16(self, o: Self) -> Self {
-        Self(i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(self.0, o.0))
     }
     /// The low 16 bits of each 32-bit lane in both of its halves.
     #[inline(always)]
