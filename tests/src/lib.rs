@@ -9,6 +9,7 @@ pub mod bench;
 pub mod chats;
 mod files;
 pub mod native;
+pub mod perplexity;
 pub mod profile;
 pub mod reference;
 
