@@ -151,6 +151,16 @@ pub struct Config {
     pub max_generations: u32,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            round_instructions: 1_900_000_000,
+            max_context_tokens: 8_192,
+            max_generations: 64,
+        }
+    }
+}
+
 #[derive(CandidType, Deserialize)]
 pub struct ConfigPatch {
     pub round_instructions: Option<u64>,
@@ -247,6 +257,24 @@ pub struct Generation {
     pub prompt_instructions: u64,
     pub generate_instructions: u64,
     pub max_message_instructions: u64,
+    pub cached_tokens: u32,
+    pub chat: Option<u64>,
+    pub queue: Option<QueuePlace>,
+    pub recent_rounds: Vec<RoundFigures>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct QueuePlace {
+    pub position: u32,
+    pub wait_instructions: u64,
+    pub wait_rounds: u32,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug)]
+pub struct RoundFigures {
+    pub instructions: u64,
+    pub budget: u64,
+    pub tokens: u32,
 }
 
 #[derive(CandidType, Deserialize)]
@@ -257,4 +285,73 @@ pub struct Answer {
     pub generated_tokens: u32,
     pub instructions: u64,
     pub seed: u64,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    #[default]
+    Error,
+    Slide,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatInfo {
+    pub id: u64,
+    pub title: String,
+    pub created_ns: u64,
+    pub updated_ns: u64,
+    pub turns: u32,
+    pub context_tokens: u32,
+    pub cached_tokens: u32,
+    pub overflow: Overflow,
+    pub running: Option<u64>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatTurn {
+    pub role: String,
+    pub content: String,
+    pub generation: Option<u64>,
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    pub generated_tokens: u32,
+    pub instructions: u64,
+    pub rounds: u32,
+    pub seed: u64,
+    pub finish: Option<GenerationState>,
+    pub model_sha256: ByteBuf,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatCreateArgs {
+    pub title: Option<String>,
+    pub system: Option<String>,
+    pub overflow: Option<Overflow>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatSendArgs {
+    pub chat: u64,
+    pub content: String,
+    pub options: Option<Options>,
+    pub replace_from: Option<u32>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatHistoryArgs {
+    pub chat: u64,
+    pub from: u32,
+    pub limit: u32,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatHistory {
+    pub info: ChatInfo,
+    pub turns: Vec<ChatTurn>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ChatListArgs {
+    pub before: Option<u64>,
+    pub limit: u32,
 }

@@ -1,10 +1,11 @@
 //! The canister's state: what is in stable memory, and the heap's cache of it.
 
-use crate::api::{Error, Phase};
+use crate::api::Phase;
+use crate::chat_store::ChatStore;
 use crate::durable::{Control, Record};
 use crate::memory::{self, Region};
 use crate::model_job::Loading;
-use crate::slots::Slots;
+use crate::pages::Pages;
 use engine::forward::Workspace;
 use engine::kv::KvCache;
 use engine::pacer::Experience;
@@ -42,7 +43,6 @@ pub struct Heap {
     pub experience: Experience,
     /// Ids of generations that have not ended, in order.
     pub open: Vec<u64>,
-    pub slots: Slots,
     pub entropy_asked: bool,
 }
 
@@ -51,6 +51,8 @@ pub struct App {
     pub control: Control,
     cell: StableCell<Control, Region>,
     pub records: StableBTreeMap<u64, Record, Region>,
+    pub pages: Pages,
+    pub chats: ChatStore,
     pub heap: Heap,
 }
 
@@ -72,7 +74,6 @@ impl App {
         let mut heap = Heap::default();
         for entry in records.iter() {
             let record = entry.value();
-            heap.slots.take(&record.slots);
             if record.end.is_none() {
                 heap.open.push(*entry.key());
             }
@@ -81,6 +82,8 @@ impl App {
             control: cell.get().clone(),
             cell,
             records,
+            pages: Pages::open(memory::slots(), memory::blocks()),
+            chats: ChatStore::open(),
             heap,
         }
     }
@@ -102,19 +105,5 @@ impl App {
     /// Puts a record back.
     pub fn put(&mut self, record: Record) {
         self.records.insert(record.id, record);
-    }
-
-    /// Ends a generation: its cache is freed, its record stays to be read.
-    pub fn end(&mut self, id: u64, error: Option<Error>) {
-        if let Some(mut record) = self.records.get(&id) {
-            if let Some(error) = error {
-                record.end = Some(Err(error));
-            }
-            self.heap.slots.free(&std::mem::take(&mut record.slots));
-            record.x.clear();
-            self.put(record);
-        }
-        self.heap.running.remove(&id);
-        self.heap.open.retain(|open| *open != id);
     }
 }

@@ -1,7 +1,9 @@
-//! What lasts besides bytes of weights and caches: the control record and a record for each
-//! generation, in postcard encoding.
+//! What lasts besides bytes of weights and caches: the control record, and records of generations,
+//! chats, their turns and their owners, in postcard encoding. Every value but the control record
+//! (whose first field is the layout) begins with a byte that says its version.
 
-use crate::api::{Config, Error, Finish, ModelInfo, Phase};
+use crate::api::{Config, Error, Finish, ModelInfo, Overflow, Phase, RoundFigures};
+use crate::pages::Page;
 use candid::Principal;
 use engine::SamplerOptions;
 use engine::forward::{Forward, Stage};
@@ -30,20 +32,19 @@ pub struct Control {
     /// From the IC's randomness; seeds of generations are drawn from it.
     pub entropy: Option<[u8; 32]>,
     pub seeds_drawn: u64,
+    pub next_chat: u64,
+    /// Counts uses of chats, to know which was not used for longest.
+    pub uses: u64,
 }
 
 /// Version of the stable layout this program writes.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 impl Default for Control {
     fn default() -> Self {
         Self {
             layout: LAYOUT,
-            config: Config {
-                round_instructions: 1_900_000_000,
-                max_context_tokens: 8_192,
-                max_generations: 64,
-            },
+            config: Config::default(),
             model: ModelRecord::default(),
             mark: None,
             next_sequence: 1,
@@ -53,6 +54,8 @@ impl Default for Control {
             max_message_instructions: 0,
             entropy: None,
             seeds_drawn: 0,
+            next_chat: 1,
+            uses: 0,
         }
     }
 }
@@ -131,8 +134,69 @@ pub struct Record {
     pub end: Option<Result<Finish, Error>>,
     pub rounds: u32,
     pub max_message_instructions: u64,
-    /// Slots of the KV region, one for each block of positions.
-    pub slots: Vec<u32>,
+    /// Pages of the KV region, one for each block of positions.
+    pub pages: Vec<Page>,
+    /// Positions from the start that no caller wrote (the template's) or that anybody may share (a
+    /// system prompt).
+    pub public: u32,
+    /// Positions that were in the cache when it started.
+    pub cached: u32,
+    /// The chat it answers in, and the answer's turn.
+    pub chat: Option<(u64, u32)>,
+    /// SHA-256 of the model.
+    pub model: [u8; 32],
+    /// Nanoseconds since 1970.
+    pub created: u64,
+    /// Its last rounds, oldest first.
+    pub recent: Vec<RoundFigures>,
+}
+
+/// A chat between two turns.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Chat {
+    pub owner: Principal,
+    pub id: u64,
+    pub title: String,
+    /// Nanoseconds since 1970.
+    pub created: u64,
+    pub updated: u64,
+    pub overflow: Overflow,
+    pub turns: u32,
+    /// Whether turn 0 is a system prompt.
+    pub system: bool,
+    /// Turns before this one (but the system prompt) are not read any more.
+    pub first_read: u32,
+    /// Turns from this one on know where their tokens begin in the history.
+    pub aligned: u32,
+    /// The generation that answers now.
+    pub running: Option<u64>,
+    /// The model whose tokens the history has.
+    pub model: [u8; 32],
+    /// Tokens of the history, and how many of them are in the cache.
+    pub tokens: u32,
+    pub cached: u32,
+    pub public: u32,
+    pub pages: Vec<Page>,
+    /// When it was used last (a count): its key among the resting chats, if it has pages.
+    pub used: u64,
+}
+
+/// A turn of a chat.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Turn {
+    pub role: String,
+    pub content: String,
+    /// Tokens of the history before this turn.
+    pub start: u32,
+    pub generation: Option<u64>,
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    pub generated_tokens: u32,
+    pub instructions: u64,
+    pub rounds: u32,
+    pub seed: u64,
+    pub end: Option<Result<Finish, Error>>,
+    pub model: [u8; 32],
 }
 
 /// What was asked for.
@@ -148,6 +212,24 @@ pub struct StoredOptions {
     pub stops: Vec<String>,
 }
 
+impl StoredOptions {
+    /// As the engine takes them.
+    pub fn to_request(&self) -> Request {
+        Request {
+            sampler: SamplerOptions {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed,
+            },
+            max_tokens: self.max_tokens as usize,
+            max_context: self.max_context as usize,
+            stops: self.stops.clone(),
+        }
+    }
+}
+
 impl Record {
     /// Tokens drawn so far.
     pub fn generated(&self) -> &[u32] {
@@ -158,21 +240,9 @@ impl Record {
 
     /// The engine's generation.
     pub fn to_generation(&self) -> Generation {
-        let o = &self.options;
         Generation {
             id: self.id,
-            request: Request {
-                sampler: SamplerOptions {
-                    temperature: o.temperature,
-                    top_k: o.top_k,
-                    top_p: o.top_p,
-                    repetition_penalty: o.repetition_penalty,
-                    seed: o.seed,
-                },
-                max_tokens: o.max_tokens as usize,
-                max_context: o.max_context as usize,
-                stops: o.stops.clone(),
-            },
+            request: self.options.to_request(),
             tokens: self.tokens.clone(),
             prompt_tokens: self.prompt_tokens as usize,
             computed: self.computed as usize,
@@ -225,23 +295,63 @@ impl Record {
     }
 }
 
-macro_rules! storable {
-    ($type:ty, $fallback:expr) => {
+/// First byte of values of this version. (Those of layout 1 had none: they begin with the length of
+/// a principal, at most 29.)
+const VERSION: u8 = 0x82;
+
+macro_rules! versioned {
+    ($type:ty) => {
         impl Storable for $type {
             fn to_bytes(&self) -> Cow<'_, [u8]> {
                 // Encoding plain data into a vector has no way to fail.
-                Cow::Owned(postcard::to_allocvec(self).unwrap_or_default())
+                Cow::Owned(postcard::to_extend(self, vec![VERSION]).unwrap_or_default())
             }
             fn into_bytes(self) -> Vec<u8> {
                 self.to_bytes().into_owned()
             }
             fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
-                postcard::from_bytes(&bytes).unwrap_or_else(|_| $fallback)
+                match bytes.split_first() {
+                    Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
+                    _ => None,
+                }
+                .unwrap_or_else(|| ic_cdk::trap(concat!("cannot be read: a ", stringify!($type))))
             }
             const BOUND: Bound = Bound::Unbounded;
         }
     };
 }
 
-storable!(Control, Control::default());
-storable!(Record, ic_cdk::trap("a generation's record cannot be read"));
+versioned!(Record);
+versioned!(Chat);
+versioned!(Turn);
+
+impl Storable for Control {
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(postcard::to_allocvec(self).unwrap_or_default())
+    }
+    fn into_bytes(self) -> Vec<u8> {
+        self.to_bytes().into_owned()
+    }
+    fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
+        postcard::from_bytes(&bytes).unwrap_or_default()
+    }
+    const BOUND: Bound = Bound::Unbounded;
+}
+
+/// A history's tokens as bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History(pub Vec<u32>);
+
+impl Storable for History {
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.0.iter().flat_map(|t| t.to_le_bytes()).collect())
+    }
+    fn into_bytes(self) -> Vec<u8> {
+        self.to_bytes().into_owned()
+    }
+    fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
+        let (quads, _) = bytes.as_chunks::<4>();
+        Self(quads.iter().map(|q| u32::from_le_bytes(*q)).collect())
+    }
+    const BOUND: Bound = Bound::Unbounded;
+}

@@ -1,13 +1,17 @@
 //! A generation's round: go on with it until the budget is used up, then write through what has
 //! changed.
 
-use crate::api::Error;
+use crate::api::{Error, RoundFigures};
 use crate::app::{App, Loaded, Running};
+use crate::blocks::{self, BLOCK};
+use crate::chat_store::ChatStore;
 use crate::durable::Record;
-use crate::{memory, system};
+use crate::pages::{Page, Pages};
+use crate::{generations, memory, system};
 use engine::kv::{KvCache, KvShape};
 use engine::{Meter, Pacer, Step};
 use ic_stable_structures::Memory;
+use std::collections::btree_map::Entry;
 
 /// Instructions of a round that are not the generation's: reading and writing its record, the next
 /// round, heap pages.
@@ -36,23 +40,36 @@ fn store_base(shape: &KvShape) -> u64 {
     units * 9_000 + shape.block_bytes() as u64 / 16
 }
 
+/// Rounds of a generation whose figures are kept.
+const RECENT: usize = 32;
+
 /// One round of generation `id`.
 pub fn run(app: &mut App, id: u64, budget: u64) {
     let Some(mut record) = app.records.get(&id).filter(|r| r.end.is_none()) else {
         app.heap.open.retain(|open| *open != id);
         return;
     };
+    let drawn = record.generated().len();
     let result = work(app, &mut record, budget);
     record.rounds += 1;
     if let Err(e) = result {
         system::log(&format!("generation {id}: {e:?}"));
         record.end = Some(Err(e));
     }
-    record.max_message_instructions = record.max_message_instructions.max(system::instructions());
-    let ended = record.end.is_some();
-    app.put(record);
-    if ended {
-        app.end(id, None);
+    let used = system::instructions();
+    record.max_message_instructions = record.max_message_instructions.max(used);
+    if record.recent.len() >= RECENT {
+        record.recent.remove(0);
+    }
+    record.recent.push(RoundFigures {
+        instructions: used,
+        budget,
+        tokens: (record.generated().len() - drawn) as u32,
+    });
+    if record.end.is_some() {
+        generations::finish(app, record);
+    } else {
+        app.put(record);
     }
 }
 
@@ -70,13 +87,19 @@ fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
     };
     let shape = KvShape::of(&model.config);
     make_room(&mut app.heap.running, id);
-    let running = app.heap.running.entry(id).or_insert_with(|| Running {
-        generation: record.to_generation(),
-        kv: KvCache::new(shape),
-        restored_blocks: 0,
-        stored: record.computed as usize,
-        last_round: now,
-    });
+    let running = match app.heap.running.entry(id) {
+        Entry::Occupied(running) => running.into_mut(),
+        Entry::Vacant(vacant) => {
+            drop_unreadable(record, &mut app.pages);
+            vacant.insert(Running {
+                generation: record.to_generation(),
+                kv: KvCache::new(shape),
+                restored_blocks: 0,
+                stored: record.computed as usize,
+                last_round: now,
+            })
+        }
+    };
     running.last_round = now;
     if !restore(running, record, budget)? {
         return Ok(());
@@ -100,11 +123,35 @@ fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
             Err(e) => return Err(e.into()),
         }
     }
-    if g.finished.is_none() {
-        store(running, record, &shape, &mut app.heap.slots)?;
+    if g.finished.is_none() || record.chat.is_some() {
+        let place = Place {
+            pages: &mut app.pages,
+            chats: &mut app.chats,
+        };
+        store(running, record, &shape, place)?;
     }
     record.update(&running.generation);
     Ok(())
+}
+
+/// Pages that do not hold what they should (they were given to somebody else, or never filled) are
+/// not read: their positions are computed again from the tokens.
+fn drop_unreadable(record: &mut Record, pages: &mut Pages) {
+    let wanted = record.computed as usize + usize::from(record.stage != 0);
+    let readable = record
+        .pages
+        .iter()
+        .enumerate()
+        .take_while(|(b, page)| pages.filled(**page) >= BLOCK.min(wanted.saturating_sub(b * BLOCK)))
+        .count();
+    if readable * BLOCK < wanted {
+        record.computed = (readable * BLOCK) as u32;
+        record.stage = 0;
+        record.x.clear();
+    }
+    for page in record.pages.split_off(readable) {
+        pages.release(page);
+    }
 }
 
 /// Drops caches that others have in the heap, the longest unused first: they are in stable memory.
@@ -129,14 +176,14 @@ fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, 
     let shape = running.kv.shape();
     let block = shape.block_bytes();
     let mut worked = false;
-    while running.restored_blocks < record.slots.len() {
+    while running.restored_blocks < record.pages.len() {
         let cost = 2 * block as u64;
         if worked && system::instructions() + cost + OVERHEAD > budget {
             return Ok(false);
         }
         let b = running.restored_blocks;
-        running.kv.grow((b + 1) * 64)?;
-        let at = u64::from(record.slots[b]) * block as u64;
+        running.kv.grow((b + 1) * BLOCK)?;
+        let at = u64::from(record.pages[b].slot) * block as u64;
         memory::kv().read(at, running.kv.block_mut(b));
         running.restored_blocks += 1;
         worked = true;
@@ -144,36 +191,84 @@ fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, 
     Ok(true)
 }
 
+/// Where pages come from: free ones, and those of chats that rest.
+struct Place<'a> {
+    pages: &'a mut Pages,
+    chats: &'a mut ChatStore,
+}
+
+impl Place<'_> {
+    /// A new page; chats that were not used for longest lose theirs if there is no room.
+    fn allocate(&mut self, block_bytes: u64) -> Result<Page, Error> {
+        loop {
+            let slot = self.pages.next_slot();
+            if memory::ensure(&memory::kv(), (u64::from(slot) + 1) * block_bytes)
+                && let Some(page) = self.pages.allocate()
+            {
+                return Ok(page);
+            }
+            if !self.chats.evict_oldest(self.pages) {
+                return Err(Error::OutOfMemory(
+                    "stable memory cannot hold the KV cache".into(),
+                ));
+            }
+        }
+    }
+}
+
 /// Writes the rows that are new since the last time, those of an unfinished token included.
 fn store(
     running: &mut Running,
     record: &mut Record,
     shape: &KvShape,
-    slots: &mut crate::slots::Slots,
+    mut place: Place<'_>,
 ) -> Result<(), Error> {
     let g = &running.generation;
     let partly = usize::from(g.forward.stage != engine::forward::Stage::Start);
     let end = g.computed + partly;
     let block_bytes = shape.block_bytes() as u64;
-    while record.slots.len() < shape.blocks(end) {
-        let slot = slots.allocate();
-        record.slots.push(slot);
-        if !memory::ensure(&memory::kv(), (u64::from(slot) + 1) * block_bytes) {
-            return Err(Error::OutOfMemory(
-                "stable memory cannot hold the KV cache".into(),
-            ));
-        }
+    if let Some(page) = record.pages.get_mut(running.stored / BLOCK)
+        && end > running.stored
+        && place.pages.is_frozen(*page)
+    {
+        // Others read this page: what follows goes to one of our own, with what it begins with.
+        let own = place.allocate(block_bytes)?;
+        place.pages.release(std::mem::replace(page, own));
+        running.stored -= running.stored % BLOCK;
     }
-    running.restored_blocks = record.slots.len();
+    while record.pages.len() < shape.blocks(end) {
+        record.pages.push(place.allocate(block_bytes)?);
+    }
+    running.restored_blocks = record.pages.len();
     let region = memory::kv();
     let kv = &running.kv;
     let stored: Result<(), std::convert::Infallible> =
         shape.rows(running.stored, end, |block, offset, len| {
-            let at = u64::from(record.slots[block]) * block_bytes + offset as u64;
+            let at = u64::from(record.pages[block].slot) * block_bytes + offset as u64;
             region.write(at, &kv.block(block)[offset..offset + len]);
             Ok(())
         });
     let Ok(()) = stored;
+    for b in running.stored / BLOCK..shape.blocks(end) {
+        let filled = (end - b * BLOCK).min(BLOCK);
+        place.pages.set_filled(record.pages[b], filled);
+    }
+    publish(running, record, place.pages);
     running.stored = g.computed;
     Ok(())
+}
+
+/// Blocks that have become complete can be found by others from now on.
+fn publish(running: &Running, record: &mut Record, pages: &mut Pages) {
+    let g = &running.generation;
+    let complete = g.computed / BLOCK;
+    let first = running.stored / BLOCK;
+    if first >= complete {
+        return;
+    }
+    let tokens = &g.tokens[..complete * BLOCK];
+    let keys = blocks::keys(&record.model, &record.owner, record.public as usize, tokens);
+    for (page, key) in record.pages.iter_mut().zip(keys).skip(first) {
+        *page = pages.publish(*page, &key);
+    }
 }

@@ -1,12 +1,13 @@
 //! Starting generations, reading what they have produced, cancelling them.
 
-use crate::api::{self, Error, GenerateArgs, GenerationState, Input, Phase, Started};
-use crate::app::App;
+use crate::api::{self, Error, GenerateArgs, GenerationState, Input, Phase, QueuePlace, Started};
+use crate::app::{App, Loaded};
+use crate::blocks::{self, BLOCK};
 use crate::durable::{Record, StoredOptions};
-use crate::{rounds, system};
+use crate::pages::Page;
+use crate::{chats, rounds, system};
 use candid::Principal;
-use engine::SamplerOptions;
-use engine::generation::{Generation, Request};
+use engine::generation::Generation;
 use engine::template::Message;
 use sha2::{Digest, Sha256};
 
@@ -17,20 +18,58 @@ const KEPT: u64 = 1_000;
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 256;
 
-/// Starts a generation for `owner`.
-pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Started, Error> {
+/// The model, if it is ready.
+pub fn ready(app: &App) -> Result<&Loaded, Error> {
     let phase = app.phase();
-    let Some(loaded) = &app.heap.loaded else {
+    app.heap.loaded.as_ref().ok_or_else(|| {
         let hint = match phase {
             Phase::Empty | Phase::Uploading => "upload a model first",
             Phase::Failed => "the last upload failed: see status, then upload again",
             _ => "the model is being made ready: try again when status says Ready",
         };
-        return Err(Error::WrongPhase {
+        Error::WrongPhase {
             phase: phase.name(),
             hint: hint.into(),
-        });
-    };
+        }
+    })
+}
+
+/// What a generation is to be, checked; its prompt comes later.
+pub struct Wish {
+    options: StoredOptions,
+    seed: Option<u64>,
+}
+
+impl Wish {
+    /// Longest context (tokens).
+    pub fn context(&self) -> usize {
+        self.options.max_context as usize
+    }
+
+    /// Longest answer (tokens).
+    pub fn max_tokens(&self) -> usize {
+        self.options.max_tokens as usize
+    }
+
+    /// The engine's own checks of prompt and options.
+    pub fn check(&self, tokens: &[u32]) -> Result<(), Error> {
+        let record = self.options.to_request();
+        Ok(Generation::check(&record, tokens)?)
+    }
+
+    /// Draws the seed if the caller gave none.
+    pub fn draw_seed(&mut self, app: &mut App) -> Result<(), Error> {
+        self.options.seed = match self.seed {
+            Some(seed) => seed,
+            None => draw_seed(app)?,
+        };
+        Ok(())
+    }
+}
+
+/// Whether `owner` may start a generation now, and with these options.
+pub fn admit(app: &App, _owner: Principal, options: Option<api::Options>) -> Result<Wish, Error> {
+    let loaded = ready(app)?;
     let config = &app.control.config;
     if app.heap.open.len() >= config.max_generations as usize {
         return Err(Error::Busy(format!(
@@ -38,28 +77,10 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
             app.heap.open.len()
         )));
     }
-    let tokens = match args.input {
-        Input::Prompt(text) => loaded.tokenizer.encode_plain(&text)?,
-        Input::Chat(messages) if messages.is_empty() => {
-            return Err(Error::InvalidArgument(
-                "the chat has no messages: give at least one".into(),
-            ));
-        }
-        Input::Chat(messages) => {
-            let messages: Vec<Message> = messages
-                .into_iter()
-                .map(|m| Message {
-                    role: m.role,
-                    content: m.content,
-                })
-                .collect();
-            loaded.template.encode(&messages, &loaded.tokenizer)?
-        }
-    };
     let context = config
         .max_context_tokens
         .min(loaded.model.config.context_length as u32);
-    let o = args.options.unwrap_or_default();
+    let o = options.unwrap_or_default();
     let stops = o.stop.unwrap_or_default();
     if stops.len() > MAX_STOPS
         || stops
@@ -76,44 +97,86 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
             "max_tokens is 0: ask for at least 1".into(),
         ));
     }
-    let mut sampler = SamplerOptions {
+    let options = StoredOptions {
         temperature: o.temperature.unwrap_or(0.0),
         top_k: o.top_k.unwrap_or(0),
         top_p: o.top_p.unwrap_or(1.0),
         repetition_penalty: o.repetition_penalty.unwrap_or(1.0),
         seed: 0,
+        max_tokens,
+        max_context: context,
+        stops,
     };
-    let request = Request {
-        sampler,
-        max_tokens: max_tokens as usize,
-        max_context: context as usize,
-        stops: stops.clone(),
+    Ok(Wish {
+        options,
+        seed: o.seed,
+    })
+}
+
+/// What a generation reads first.
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    /// Pages that hold the first `computed` positions.
+    pub pages: Vec<Page>,
+    pub computed: usize,
+    /// Positions that anybody may share.
+    pub public: usize,
+    pub chat: Option<(u64, u32)>,
+}
+
+/// Starts a generation for `owner`.
+pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Started, Error> {
+    let mut wish = admit(app, owner, args.options)?;
+    let loaded = ready(app)?;
+    let (tokens, public) = match args.input {
+        Input::Prompt(text) => (loaded.tokenizer.encode_plain(&text)?, 0),
+        Input::Chat(messages) if messages.is_empty() => {
+            return Err(Error::InvalidArgument(
+                "the chat has no messages: give at least one".into(),
+            ));
+        }
+        Input::Chat(messages) => {
+            let messages: Vec<Message> = messages
+                .into_iter()
+                .map(|m| Message {
+                    role: m.role,
+                    content: m.content,
+                })
+                .collect();
+            let tokens = loaded.template.encode(&messages, &loaded.tokenizer)?;
+            let system = usize::from(messages[0].role == "system");
+            let public = crate::chat_prompt::public(&messages[..system], &tokens, loaded);
+            (tokens, public)
+        }
     };
-    // The engine's own checks of prompt and options.
-    let checked = Generation::new(0, request, tokens)?;
-    sampler.seed = match o.seed {
-        Some(seed) => seed,
-        None => draw_seed(app)?,
+    wish.check(&tokens)?;
+    wish.draw_seed(app)?;
+    let prompt = Prompt {
+        tokens,
+        pages: Vec::new(),
+        computed: 0,
+        public,
+        chat: None,
     };
+    let started = begin(app, owner, prompt, wish);
+    rounds::schedule(app);
+    Ok(started)
+}
+
+/// Puts a checked generation in the queue. To be followed by [`rounds::schedule`].
+pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) -> Started {
     let id = app.control.next_id;
     app.control.next_id += 1;
-    let prompt_tokens = checked.prompt_tokens as u32;
+    let model = app.control.model.sha256;
+    share(app, &owner, &model, &mut prompt);
+    let (prompt_tokens, seed) = (prompt.tokens.len() as u32, wish.options.seed);
     app.put(Record {
         owner,
         id,
-        options: StoredOptions {
-            temperature: sampler.temperature,
-            top_k: sampler.top_k,
-            top_p: sampler.top_p,
-            repetition_penalty: sampler.repetition_penalty,
-            seed: sampler.seed,
-            max_tokens,
-            max_context: context,
-            stops,
-        },
-        tokens: checked.tokens,
+        options: wish.options,
+        tokens: prompt.tokens,
         prompt_tokens,
-        computed: 0,
+        computed: prompt.computed as u32,
         stage: 0,
         x: Vec::new(),
         text: String::new(),
@@ -123,16 +186,65 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
         end: None,
         rounds: 0,
         max_message_instructions: 0,
-        slots: Vec::new(),
+        pages: prompt.pages,
+        public: prompt.public as u32,
+        cached: prompt.computed as u32,
+        chat: prompt.chat,
+        model,
+        created: system::time(),
+        recent: Vec::new(),
     });
     app.heap.open.push(id);
     forget_oldest(app);
-    rounds::schedule(app);
-    Ok(Started {
+    Started {
         id,
         prompt_tokens,
-        seed: sampler.seed,
-    })
+        seed,
+    }
+}
+
+/// Takes over complete blocks that are in the cache already, as many as there are. At least one
+/// token is left to be read, for its logits.
+fn share(app: &mut App, owner: &Principal, model: &[u8; 32], prompt: &mut Prompt) {
+    let readable = &prompt.tokens[..prompt.tokens.len().saturating_sub(1)];
+    let names = blocks::keys(model, owner, prompt.public, readable);
+    for (b, key) in names.enumerate() {
+        if (b + 1) * BLOCK <= prompt.computed {
+            continue;
+        }
+        let Some(page) = app.pages.find(&key) else {
+            return;
+        };
+        for own in prompt.pages.split_off(b.min(prompt.pages.len())) {
+            app.pages.release(own);
+        }
+        prompt.pages.push(page);
+        prompt.computed = (b + 1) * BLOCK;
+    }
+}
+
+/// Ends a generation that has not ended, with an error.
+pub fn end(app: &mut App, id: u64, error: Error) {
+    if let Some(mut record) = app.records.get(&id).filter(|r| r.end.is_none()) {
+        record.end = Some(Err(error));
+        finish(app, record);
+    }
+    app.heap.running.remove(&id);
+    app.heap.open.retain(|open| *open != id);
+}
+
+/// A generation has ended: its cache goes to its chat or is freed, its record stays to be read.
+pub fn finish(app: &mut App, mut record: Record) {
+    chats::ended(app, &mut record);
+    for page in std::mem::take(&mut record.pages) {
+        app.pages.release(page);
+    }
+    record.x = Vec::new();
+    record.stage = 0;
+    let id = record.id;
+    app.put(record);
+    app.heap.running.remove(&id);
+    app.heap.open.retain(|open| *open != id);
 }
 
 fn draw_seed(app: &mut App) -> Result<u64, Error> {
@@ -201,13 +313,27 @@ pub fn view(app: &App, args: &api::ViewArgs) -> Result<api::Generation, Error> {
         prompt_instructions: r.prompt_instructions,
         generate_instructions: r.generate_instructions,
         max_message_instructions: r.max_message_instructions,
+        cached_tokens: r.cached,
+        chat: r.chat.map(|(id, _)| id),
+        queue: (r.end.is_none() && r.rounds == 0).then(|| place(app, r.id)),
+        recent_rounds: r.recent,
     })
+}
+
+/// How long a generation that has not run yet has to wait.
+fn place(app: &App, id: u64) -> QueuePlace {
+    let position = app.heap.open.iter().filter(|open| **open < id).count() as u32;
+    QueuePlace {
+        position,
+        wait_rounds: position,
+        wait_instructions: u64::from(position) * app.control.config.round_instructions,
+    }
 }
 
 /// Ends a generation; what it has produced stays to be read.
 pub fn cancel(app: &mut App, id: u64) -> Result<(), Error> {
     if find(app, id)?.end.is_none() {
-        app.end(id, Some(Error::Cancelled));
+        end(app, id, Error::Cancelled);
         rounds::schedule(app);
     }
     Ok(())

@@ -2,14 +2,18 @@
 
 pub mod api;
 mod app;
+mod blocks;
+mod chat_prompt;
+mod chat_store;
+mod chats;
 mod durable;
 mod generation_job;
 mod generations;
 mod memory;
 mod model_job;
+mod pages;
 mod prompt;
 mod rounds;
-mod slots;
 mod status;
 mod system;
 mod upload;
@@ -117,6 +121,42 @@ fn cancel(id: u64) -> Result<(), Error> {
 fn prompt_and_wait(text: String) -> std::marker::PhantomData<Result<Answer, Error>> {
     prompt::begin(text);
     std::marker::PhantomData
+}
+
+#[update]
+fn chat_create(args: ChatCreateArgs) -> Result<ChatInfo, Error> {
+    let caller = system::caller();
+    app::with(|app| chats::create(app, caller, args))
+}
+
+#[update]
+fn chat_send(args: ChatSendArgs) -> Result<Started, Error> {
+    let caller = system::caller();
+    app::with(|app| chats::send(app, caller, args))
+}
+
+#[query]
+fn chat_history(args: ChatHistoryArgs) -> Result<ChatHistory, Error> {
+    let caller = system::caller();
+    app::with(|app| chats::history(app, caller, &args))
+}
+
+#[query]
+fn chat_list(args: ChatListArgs) -> Vec<ChatInfo> {
+    let caller = system::caller();
+    app::with(|app| chats::list(app, caller, &args))
+}
+
+#[update]
+fn chat_rename(chat: u64, title: String) -> Result<(), Error> {
+    let caller = system::caller();
+    app::with(|app| chats::rename(app, caller, chat, title))
+}
+
+#[update]
+fn chat_delete(chat: u64) -> Result<(), Error> {
+    let caller = system::caller();
+    app::with(|app| chats::delete(app, caller, chat))
 }
 
 ic_cdk::export_candid!();

@@ -8,6 +8,16 @@
 //! | 3 | packed | the packed weights, byte for byte as in the heap |
 //! | 4 | generations | map: id → [`crate::durable::Record`] |
 //! | 5 | KV | blocks of 64 positions, all of one size, in slots |
+//! | 6 | chats | map: id → [`crate::durable::Chat`] |
+//! | 7 | owners | map: owner, chat → nothing |
+//! | 8 | turns | map: chat, number → [`crate::durable::Turn`] |
+//! | 9 | histories | map: chat → its tokens (4 bytes each, little-endian) |
+//! | 10 | slots | table: who uses which slot of region 5 ([`crate::pages`]) |
+//! | 11 | blocks | map: hash of a text up to a block's end → slot |
+//! | 12 | resting | map: time of last use, chat → nothing: chats whose cache may be dropped |
+//! | 13 | accounts | map: principal → [`crate::durable::Account`] |
+//! | 14 | queue | map: generation that has not ended → [`crate::durable::Queued`] |
+//! | 15 | log | map: number → [`crate::durable::LogLine`] |
 
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
@@ -43,6 +53,62 @@ pub fn generations() -> Region {
 }
 pub fn kv() -> Region {
     region(5)
+}
+pub fn chats() -> Region {
+    region(6)
+}
+pub fn owners() -> Region {
+    region(7)
+}
+pub fn turns() -> Region {
+    region(8)
+}
+pub fn histories() -> Region {
+    region(9)
+}
+pub fn slots() -> Region {
+    region(10)
+}
+pub fn blocks() -> Region {
+    region(11)
+}
+pub fn resting() -> Region {
+    region(12)
+}
+pub fn accounts() -> Region {
+    region(13)
+}
+pub fn queue() -> Region {
+    region(14)
+}
+pub fn log() -> Region {
+    region(15)
+}
+
+/// Every region's name and bytes, in the order of their numbers.
+pub fn sizes() -> Vec<(&'static str, u64)> {
+    const NAMES: [&str; 16] = [
+        "control",
+        "chunks",
+        "file",
+        "packed",
+        "generations",
+        "kv",
+        "chats",
+        "owners",
+        "turns",
+        "histories",
+        "slots",
+        "blocks",
+        "resting",
+        "accounts",
+        "queue",
+        "log",
+    ];
+    let sized = (0..)
+        .zip(NAMES)
+        .map(|(id, name)| (name, region(id).size() * PAGE));
+    sized.collect()
 }
 
 const PAGE: u64 = 65_536;

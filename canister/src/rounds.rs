@@ -8,7 +8,7 @@
 use crate::api::{Error, Phase};
 use crate::app::App;
 use crate::durable::{Job, Mark};
-use crate::{generation_job, model_job, system};
+use crate::{generation_job, generations, model_job, system};
 
 /// A round that has not come after this long (nanoseconds) is taken for failed.
 const PATIENCE: u64 = 5_000_000_000;
@@ -111,7 +111,7 @@ fn give_up(app: &mut App, job: Job) {
     ));
     system::log(&format!("{job:?} is given up after {ATTEMPTS} attempts"));
     match job {
-        Job::Generation(id) => app.end(id, Some(error)),
+        Job::Generation(id) => generations::end(app, id, error),
         Job::Model => {
             app.heap.loading = None;
             app.control.model.phase = Phase::Failed;

@@ -3,7 +3,7 @@
 use crate::api::{Chunk, Error, Manifest, Phase, Range};
 use crate::app::App;
 use crate::durable::ModelRecord;
-use crate::{memory, rounds, system};
+use crate::{generations, memory, rounds, system};
 use ic_stable_structures::Memory;
 
 /// Bytes of a chunk's entry in the chunk region: XXH64, received.
@@ -176,8 +176,10 @@ pub fn abort(app: &mut App) -> Result<(), Error> {
         hint: "the model was dropped while this generation ran".into(),
     };
     for id in app.heap.open.clone() {
-        app.end(id, Some(gone.clone()));
+        generations::end(app, id, gone.clone());
     }
+    app.pages.reset();
+    app.chats.forget_resting();
     app.heap.loading = None;
     app.heap.loaded = None;
     app.control.model = ModelRecord::default();

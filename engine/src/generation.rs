@@ -69,10 +69,11 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Whether a prompt can be generated from.
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty prompt, [`Error::PromptTooLong`] if it leaves no
-    /// room for one token.
-    pub fn new(id: u64, request: Request, prompt: Vec<u32>) -> Result<Self, Error> {
+    /// Those of [`Self::new`].
+    pub fn check(request: &Request, prompt: &[u32]) -> Result<(), Error> {
         request.sampler.validate()?;
         if prompt.is_empty() {
             return Err(Error::InvalidArgument(
@@ -85,6 +86,14 @@ impl Generation {
                 max_prompt_tokens: request.max_context.saturating_sub(1),
             });
         }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an empty prompt, [`Error::PromptTooLong`] if it leaves no
+    /// room for one token.
+    pub fn new(id: u64, request: Request, prompt: Vec<u32>) -> Result<Self, Error> {
+        Self::check(&request, &prompt)?;
         Ok(Self {
             id,
             request,

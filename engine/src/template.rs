@@ -19,6 +19,8 @@ const FUEL: u64 = 1_000_000;
 /// characters, which `trim` and the like leave alone.
 const OPEN: char = '\u{F8FE}';
 const CLOSE: char = '\u{F8FF}';
+/// Stands for an answer whose tokens are known.
+const ANSWER: char = '\u{F8FD}';
 
 /// ChatML, for models that come without a template.
 const DEFAULT: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -67,18 +69,54 @@ impl Template {
         if !messages.iter().any(|m| m.content.contains(['<', '['])) {
             return tokenizer.encode_template(&plain, &[]);
         }
-        let marked: Vec<Message> = messages
-            .iter()
-            .map(|m| {
-                let content = m.content.replace([OPEN, CLOSE], "");
-                Message {
-                    role: m.role.clone(),
-                    content: format!("{OPEN}{}{CLOSE}", content.trim()),
-                }
-            })
-            .collect();
+        let marked: Vec<Message> = messages.iter().map(marked).collect();
         let (text, literal) = unmark(&self.render(&marked, tokenizer)?);
         tokenizer.encode_template(&text, &literal)
+    }
+
+    /// The tokens that follow an answer, whatever its own tokens are: those that end it, the next
+    /// message, and what begins the next answer. `read` is the conversation that was answered.
+    /// `None`: this template renders `read` otherwise when more follows, so that everything has to
+    /// be read anew.
+    pub fn encode_next(
+        &self,
+        read: &[Message],
+        next: &Message,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<Vec<u32>>, Error> {
+        let plain = |m: &Message| Message {
+            role: m.role.clone(),
+            content: m.content.replace([OPEN, CLOSE, ANSWER], ""),
+        };
+        let mut messages: Vec<Message> = read.iter().map(plain).collect();
+        let before = self.render(&messages, tokenizer)?;
+        messages.push(Message {
+            role: "assistant".into(),
+            content: ANSWER.into(),
+        });
+        messages.push(if next.content.contains(['<', '[']) {
+            marked(next)
+        } else {
+            plain(next)
+        });
+        let whole = self.render(&messages, tokenizer)?;
+        let Some((now, rest)) = whole.split_once(ANSWER) else {
+            return Ok(None);
+        };
+        if now != before {
+            return Ok(None);
+        }
+        let (text, literal) = unmark(rest);
+        tokenizer.encode_more(&text, &literal).map(Some)
+    }
+}
+
+/// A message whose content is enclosed in marks.
+fn marked(m: &Message) -> Message {
+    let content = m.content.replace([OPEN, CLOSE, ANSWER], "");
+    Message {
+        role: m.role.clone(),
+        content: format!("{OPEN}{}{CLOSE}", content.trim()),
     }
 }
 

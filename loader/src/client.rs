@@ -104,6 +104,44 @@ impl Client {
         Ok(self.update::<Outcome<Answer>>("prompt", (text,)).await??)
     }
 
+    /// Begins a chat.
+    pub async fn chat_create(&self, chat: &ChatCreate) -> Result<ChatInfo> {
+        Ok(self
+            .update::<Outcome<ChatInfo>>("chat_create", (chat,))
+            .await??)
+    }
+
+    /// Asks the next question of a chat; the answer is a generation.
+    pub async fn chat_send(&self, question: &ChatSend) -> Result<Started> {
+        Ok(self
+            .update::<Outcome<Started>>("chat_send", (question,))
+            .await??)
+    }
+
+    /// Turns of a chat, from a number on.
+    pub async fn chat_history(&self, chat: u64, from: u32, limit: u32) -> Result<ChatHistory> {
+        let request = ChatHistoryRequest { chat, from, limit };
+        Ok(self
+            .query::<Outcome<ChatHistory>>("chat_history", (request,))
+            .await??)
+    }
+
+    /// The caller's chats, newest first, those with an id below `before`.
+    pub async fn chat_list(&self, before: Option<u64>, limit: u32) -> Result<Vec<ChatInfo>> {
+        let request = ChatListRequest { before, limit };
+        self.query("chat_list", (request,)).await
+    }
+
+    /// Gives a chat another title.
+    pub async fn chat_rename(&self, chat: u64, title: &str) -> Result<()> {
+        Ok(self.update::<Done>("chat_rename", (chat, title)).await??)
+    }
+
+    /// Removes a chat.
+    pub async fn chat_delete(&self, chat: u64) -> Result<()> {
+        Ok(self.update::<Done>("chat_delete", (chat,)).await??)
+    }
+
     async fn update<T: CandidType + DeserializeOwned>(
         &self,
         method: &str,

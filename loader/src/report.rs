@@ -19,6 +19,8 @@ pub struct Report {
     pub finish: Option<Finish>,
     pub seed: u64,
     pub prompt_tokens: u32,
+    /// Of the prompt, what needed not be read again.
+    pub cached_tokens: u32,
     pub generated_tokens: u32,
     pub text: String,
     pub token_ids: Vec<u32>,
@@ -59,12 +61,13 @@ impl Report {
             },
             seed: generation.seed,
             prompt_tokens: generation.prompt_tokens,
+            cached_tokens: generation.cached_tokens,
             generated_tokens: tokens,
             rounds: generation.rounds,
             max_message_instructions: generation.max_message_instructions,
             instructions_per_prompt_token: per(
                 generation.prompt_instructions,
-                generation.prompt_tokens,
+                generation.prompt_tokens - generation.cached_tokens.min(generation.prompt_tokens),
             ),
             instructions_per_generated_token: per(generation.generate_instructions, tokens),
             cycles,
@@ -146,6 +149,10 @@ mod tests {
             prompt_instructions: 1_000_000_000,
             generate_instructions: 500_000_000,
             max_message_instructions: 900_000_000,
+            cached_tokens: 0,
+            chat: None,
+            queue: None,
+            recent_rounds: Vec::new(),
         }
     }
 

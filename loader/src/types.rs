@@ -313,6 +313,35 @@ pub struct Generation {
     pub generate_instructions: u64,
     /// Instructions.
     pub max_message_instructions: u64,
+    /// Prompt tokens that needed not be read again.
+    pub cached_tokens: u32,
+    /// The chat it answers in.
+    pub chat: Option<u64>,
+    /// While it waits for its first round.
+    pub queue: Option<QueuePlace>,
+    /// Its last rounds, oldest first.
+    pub recent_rounds: Vec<RoundFigures>,
+}
+
+/// How long a generation has to wait for its first round, at most.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuePlace {
+    /// Generations that come before.
+    pub position: u32,
+    /// Instructions.
+    pub wait_instructions: u64,
+    pub wait_rounds: u32,
+}
+
+/// One round of a generation.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundFigures {
+    /// Instructions used.
+    pub instructions: u64,
+    /// Instructions it might have used.
+    pub budget: u64,
+    /// Tokens drawn.
+    pub tokens: u32,
 }
 
 /// Reply of the one-call `prompt`.
@@ -324,4 +353,86 @@ pub struct Answer {
     pub generated_tokens: u32,
     pub instructions: u64,
     pub seed: u64,
+}
+
+/// What happens when a chat outgrows the context.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// An error.
+    #[default]
+    Error,
+    /// The oldest turns are not read any more.
+    Slide,
+}
+
+/// A chat at a glance.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ChatInfo {
+    pub id: u64,
+    pub title: String,
+    pub created_ns: u64,
+    pub updated_ns: u64,
+    pub turns: u32,
+    pub context_tokens: u32,
+    pub cached_tokens: u32,
+    pub overflow: Overflow,
+    pub running: Option<u64>,
+}
+
+/// A turn of a chat, as its history has it.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ChatTurn {
+    pub role: String,
+    pub content: String,
+    pub generation: Option<u64>,
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    pub generated_tokens: u32,
+    /// Instructions.
+    pub instructions: u64,
+    pub rounds: u32,
+    pub seed: u64,
+    /// `None` while it runs, and for turns that are no answers.
+    pub finish: Option<GenerationState>,
+    pub model_sha256: ByteBuf,
+}
+
+/// Argument of `chat_create`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatCreate {
+    pub title: Option<String>,
+    pub system: Option<String>,
+    pub overflow: Option<Overflow>,
+}
+
+/// Argument of `chat_send`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ChatSend {
+    pub chat: u64,
+    pub content: String,
+    pub options: Option<Options>,
+    /// This turn and all later ones are dropped first.
+    pub replace_from: Option<u32>,
+}
+
+/// Argument of `chat_history`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatHistoryRequest {
+    pub chat: u64,
+    pub from: u32,
+    pub limit: u32,
+}
+
+/// Turns of a chat.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ChatHistory {
+    pub info: ChatInfo,
+    pub turns: Vec<ChatTurn>,
+}
+
+/// Argument of `chat_list`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatListRequest {
+    pub before: Option<u64>,
+    pub limit: u32,
 }

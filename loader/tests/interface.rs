@@ -60,6 +60,15 @@ fn service() -> String {
     methods.add::<Outcome<Generation>>("generation", request, vec![FuncMode::Query]);
     methods.update::<u64, Done>("cancel");
     methods.update::<String, Outcome<Answer>>("prompt");
+    methods.update::<ChatCreate, Outcome<ChatInfo>>("chat_create");
+    methods.update::<ChatSend, Outcome<Started>>("chat_send");
+    let request = vec![methods.types.add::<ChatHistoryRequest>()];
+    methods.add::<Outcome<ChatHistory>>("chat_history", request, vec![FuncMode::Query]);
+    let request = vec![methods.types.add::<ChatListRequest>()];
+    methods.add::<Vec<ChatInfo>>("chat_list", request, vec![FuncMode::Query]);
+    let rename = vec![methods.types.add::<u64>(), methods.types.add::<String>()];
+    methods.add::<Done>("chat_rename", rename, vec![]);
+    methods.update::<u64, Done>("chat_delete");
     methods.text()
 }
 

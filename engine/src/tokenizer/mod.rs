@@ -155,7 +155,23 @@ impl Tokenizer {
 
     /// Tokens of text in which special tokens count, except within the ranges `literal` (sorted).
     pub fn encode_template(&self, text: &str, literal: &[Range<usize>]) -> Result<Vec<u32>, Error> {
-        let mut out = self.start(text)?;
+        let out = self.start(text)?;
+        self.encode_marked(text, literal, out, true)
+    }
+
+    /// The same for text that goes on from text that is tokens already.
+    pub fn encode_more(&self, text: &str, literal: &[Range<usize>]) -> Result<Vec<u32>, Error> {
+        check_length(text)?;
+        self.encode_marked(text, literal, Vec::new(), false)
+    }
+
+    fn encode_marked(
+        &self,
+        text: &str,
+        literal: &[Range<usize>],
+        mut out: Vec<u32>,
+        first: bool,
+    ) -> Result<Vec<u32>, Error> {
         let mut begin = 0;
         let mut at = 0;
         while at < text.len() {
@@ -166,9 +182,10 @@ impl Tokenizer {
                 at += 1;
                 continue;
             };
-            self.encode_piece(&text[begin..at], begin == 0, &mut out)?;
+            self.encode_piece(&text[begin..at], first && begin == 0, &mut out)?;
             // A template that writes the first token itself does not get it twice.
-            if !(out.len() == 1
+            if !(first
+                && out.len() == 1
                 && Some(*token) == self.bos
                 && self.add_bos
                 && begin == 0
@@ -179,17 +196,12 @@ impl Tokenizer {
             at += s.len();
             begin = at;
         }
-        self.encode_piece(&text[begin..], begin == 0, &mut out)?;
+        self.encode_piece(&text[begin..], first && begin == 0, &mut out)?;
         Ok(out)
     }
 
     fn start(&self, text: &str) -> Result<Vec<u32>, Error> {
-        if text.len() > MAX_PROMPT_BYTES {
-            return Err(Error::InvalidArgument(format!(
-                "the prompt has {} bytes: at most {MAX_PROMPT_BYTES} are taken",
-                text.len()
-            )));
-        }
+        check_length(text)?;
         Ok(if self.add_bos {
             self.bos.into_iter().collect()
         } else {
@@ -216,4 +228,14 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+fn check_length(text: &str) -> Result<(), Error> {
+    if text.len() > MAX_PROMPT_BYTES {
+        return Err(Error::InvalidArgument(format!(
+            "the prompt has {} bytes: at most {MAX_PROMPT_BYTES} are taken",
+            text.len()
+        )));
+    }
+    Ok(())
 }

@@ -5,7 +5,9 @@ use crate::display::{self, AnswerDisplay};
 use anyhow::Result;
 use loader::generate::follow;
 use loader::report::Report;
-use loader::types::{Error as CanisterError, Input, Message, Options};
+use loader::types::{
+    ChatCreate, ChatSend, Error as CanisterError, Input, Message, Options, Started,
+};
 use loader::{Client, Error};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
@@ -24,9 +26,17 @@ pub fn opening(sampling: &Sampling) -> Vec<Message> {
 
 /// Generates an answer, which appears as it comes (unless `json`). Ctrl-C ends it early on chain too.
 pub async fn answer(client: &Client, input: Input, options: Options, json: bool) -> Result<Report> {
+    show(client, json, client.generate(input, Some(options))).await
+}
+
+async fn show(
+    client: &Client,
+    json: bool,
+    start: impl Future<Output = loader::Result<Started>>,
+) -> Result<Report> {
     let model = client.status().await?.model.manifest;
     let begin = Instant::now();
-    let started = client.generate(input, Some(options)).await?;
+    let started = start.await?;
     let mut shown = AnswerDisplay::new(json);
     let finished = tokio::select! {
         finished = follow(client, started.id, |news| shown.show(news)) => finished,
@@ -43,9 +53,10 @@ pub async fn answer(client: &Client, input: Input, options: Options, json: bool)
     ))
 }
 
-/// Reads questions from standard input, line by line, until it ends.
+/// Reads questions from standard input, line by line, until it ends. The conversation is kept on chain:
+/// the model reads only what is new.
 pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Result<()> {
-    let mut messages = opening(sampling);
+    let mut chat = None;
     let interactive = std::io::stdin().is_terminal() && !json;
     if interactive {
         eprintln!("An empty line or Ctrl-D ends the conversation, /new begins another.");
@@ -65,35 +76,31 @@ pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Resul
             continue;
         }
         if line == "/new" {
-            messages = opening(sampling);
+            chat = None;
             continue;
         }
-        messages.push(Message {
-            role: "user".into(),
+        let id = match chat {
+            Some(id) => id,
+            None => {
+                let begin = ChatCreate {
+                    system: sampling.system.clone(),
+                    ..ChatCreate::default()
+                };
+                *chat.insert(client.chat_create(&begin).await?.id)
+            }
+        };
+        let question = ChatSend {
+            chat: id,
             content: line.into(),
-        });
-        match answer(
-            client,
-            Input::Chat(messages.clone()),
-            sampling.options(),
-            json,
-        )
-        .await
-        {
-            Ok(report) => {
-                messages.push(Message {
-                    role: "assistant".into(),
-                    content: report.text.clone(),
-                });
-                display::result(json, &serde_json::to_value(&report)?, || {
-                    display::summary(&report)
-                })?;
-            }
-            // In a conversation with a person the question is dropped and the rest goes on.
-            Err(error) if interactive => {
-                messages.pop();
-                display::error(&error, json);
-            }
+            options: Some(sampling.options()),
+            replace_from: None,
+        };
+        match show(client, json, client.chat_send(&question)).await {
+            Ok(report) => display::result(json, &serde_json::to_value(&report)?, || {
+                display::summary(&report)
+            })?,
+            // A conversation with a person goes on.
+            Err(error) if interactive => display::error(&error, json),
             Err(error) => return Err(error),
         }
     }
