@@ -31,15 +31,16 @@ pub struct InstancePre {
 
 thread_local! {
     /// The heap of the instance that this thread is about to make.
-    static NEXT_HEAP: RefCell<Option<NextHeap>> = const { RefCell::new(None) };
+    static NEXT_HEAP: RefCell<Option<Arc<View>>> = const { RefCell::new(None) };
 }
 
-type NextHeap = Box<dyn FnOnce(usize, usize) -> std::io::Result<Arc<View>>>;
+/// Address space of a heap, and the inaccessible bytes behind it.
+pub(super) const HEAP_ROOM: (usize, usize) = (MAX_HEAP64, GUARD);
+const GUARD: usize = 2 << 30;
 
-/// Gives the heap for the instance that this thread makes next, as a function of the bytes to
-/// reserve and to guard.
-pub(super) fn set_next_heap(make: NextHeap) {
-    NEXT_HEAP.with(|next| *next.borrow_mut() = Some(make));
+/// Gives the heap for the instance that this thread makes next.
+pub(super) fn set_next_heap(view: Arc<View>) {
+    NEXT_HEAP.with(|next| *next.borrow_mut() = Some(view));
 }
 
 struct Heaps;
@@ -54,13 +55,15 @@ unsafe impl MemoryCreator for Heaps {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let make = NEXT_HEAP
+        let view = NEXT_HEAP
             .with(|next| next.borrow_mut().take())
             .ok_or("no heap was prepared for this instance")?;
         let reserved = reserved
             .unwrap_or(0)
             .max(maximum.unwrap_or(0).min(MAX_HEAP64));
-        let view = make(reserved, guard).map_err(|error| error.to_string())?;
+        if view.room() < reserved + guard {
+            return Err("the heap that was prepared is too small".into());
+        }
         Ok(Box::new(HeapMemory(view)))
     }
 }
@@ -108,7 +111,7 @@ impl Engine {
             .async_stack_size(THREAD_STACK)
             .memory_init_cow(false)
             .memory_reservation(MAX_HEAP32 as u64)
-            .memory_guard_size(2 << 30)
+            .memory_guard_size(GUARD as u64)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable)
             .wasm_exceptions(false)
             .wasm_extended_const(false)

@@ -8,6 +8,7 @@ pub mod types;
 use crate::Replica;
 use crate::exec::Effects;
 use crate::execution::failure::{ErrorCode, UserError};
+use crate::log::Log;
 use crate::state::{Canister, Origin};
 use candid::{CandidType, Principal, decode_one, encode_one};
 use sha2::{Digest, Sha256};
@@ -249,7 +250,10 @@ impl Replica {
                     .collect();
                 encode(&chunks)
             }
-            "fetch_canister_logs" => self.fetch_logs(caller, arg),
+            "fetch_canister_logs" => canister_logs(caller, arg, |id| {
+                let canister = self.find(id)?;
+                Ok((canister.may_read_log(&caller), &canister.log))
+            }),
             "ecdsa_public_key" | "sign_with_ecdsa" | "schnorr_public_key" | "sign_with_schnorr"
             | "vetkd_public_key" | "vetkd_derive_key" => Err(payload(format!(
                 "{method}: this subnet holds no threshold keys"
@@ -318,29 +322,47 @@ impl Replica {
             hash: hash.to_vec(),
         })
     }
+}
 
-    /// A canister's log, for who may read it.
-    pub(crate) fn fetch_logs(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
-        let args: CanisterIdRecord = decode(arg)?;
-        let canister = self.find(&args.canister_id)?;
-        if !canister.may_read_log(&caller) {
-            return Err(UserError::new(
-                ErrorCode::CanisterRejectedMessage,
-                format!("Caller {caller} is not allowed to access canister logs"),
-            ));
-        }
-        encode(&Logs {
-            canister_log_records: canister
-                .log
-                .records()
-                .map(|record| LogEntry {
-                    idx: record.index,
-                    timestamp_nanos: record.time_ns,
-                    content: record.content.clone(),
-                })
-                .collect(),
-        })
+/// The answer of `fetch_canister_logs`: `find` gives a canister's log and whether the caller may
+/// read it.
+pub fn canister_logs<'a>(
+    caller: Principal,
+    arg: &[u8],
+    find: impl FnOnce(&Principal) -> Result<(bool, &'a Log), UserError>,
+) -> Result<Vec<u8>, UserError> {
+    let args: CanisterIdRecord = decode(arg)?;
+    let (allowed, log) = find(&args.canister_id)?;
+    if !allowed {
+        return Err(UserError::new(
+            ErrorCode::CanisterRejectedMessage,
+            format!("Caller {caller} is not allowed to access canister logs"),
+        ));
     }
+    encode(&Logs {
+        canister_log_records: log
+            .records()
+            .map(|record| LogEntry {
+                idx: record.index,
+                timestamp_nanos: record.time_ns,
+                content: record.content.clone(),
+            })
+            .collect(),
+    })
+}
+
+/// The answer of `canister_status` as a query: `find` gives a canister's status.
+pub fn canister_status<'a>(
+    caller: Principal,
+    arg: &[u8],
+    find: impl FnOnce(&Principal) -> Result<&'a CanisterStatus, UserError>,
+) -> Result<Vec<u8>, UserError> {
+    let args: CanisterIdRecord = decode(arg)?;
+    let status = find(&args.canister_id)?;
+    if caller != args.canister_id {
+        check_controllers(&args.canister_id, &status.settings.controllers, &caller)?;
+    }
+    encode(status)
 }
 
 /// Whether a canister's call names the canister that it is about; else the IC does not know which
@@ -401,23 +423,25 @@ pub(super) fn check_controller_ingress(
 }
 
 fn check_controller(canister: &Canister, caller: &Principal) -> Result<(), UserError> {
-    if canister.is_controller(caller) {
+    check_controllers(&canister.id, &canister.settings.controllers, caller)
+}
+
+fn check_controllers(
+    canister: &Principal,
+    controllers: &[Principal],
+    caller: &Principal,
+) -> Result<(), UserError> {
+    if controllers.contains(caller) {
         return Ok(());
     }
-    let controllers: Vec<String> = canister
-        .settings
-        .controllers
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
     Err(UserError::new(
         ErrorCode::CanisterInvalidController,
         format!(
-            "Only the controllers of the canister {} can control it.\nCanister's controllers: \
+            "Only the controllers of the canister {canister} can control it.\nCanister's controllers: \
              {}\nSender's ID: {caller}\nExecute this call from a controller of the target canister \
              or add the current caller as a controller. See documentation: \
              https://internetcomputer.org/docs/current/references/execution-errors#invalid-controller",
-            canister.id,
             controllers.join(" ")
         ),
     ))

@@ -139,13 +139,8 @@ impl Replica {
         encode(&self.status(canister))
     }
 
-    /// `canister_status` as a query.
-    pub(crate) fn status_query(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
-        let args: CanisterIdRecord = super::decode(arg)?;
-        self.canister_status(caller, &args.canister_id)
-    }
-
-    fn status(&self, canister: &Canister) -> CanisterStatus {
+    /// What `canister_status` tells.
+    pub(crate) fn status(&self, canister: &Canister) -> CanisterStatus {
         let settings = &canister.settings;
         let code = canister.code.as_ref();
         let memory = canister.memory_usage();
@@ -156,6 +151,7 @@ impl Replica {
             let sizes = code.module.metadata.iter();
             sizes.map(|(name, (_, data))| name.len() + data.len()).sum()
         });
+        let [calls, instructions, request_bytes, response_bytes] = canister.counters.values();
         CanisterStatus {
             status: match canister.status {
                 Status::Running => StatusKind::running,
@@ -203,10 +199,10 @@ impl Replica {
             reserved_cycles: Nat::from(0u8),
             idle_cycles_burned_per_day: per_day.into(),
             query_stats: QueryStats {
-                num_calls_total: Nat::from(0u8),
-                num_instructions_total: Nat::from(0u8),
-                request_payload_bytes_total: Nat::from(0u8),
-                response_payload_bytes_total: Nat::from(0u8),
+                num_calls_total: calls.into(),
+                num_instructions_total: instructions.into(),
+                request_payload_bytes_total: request_bytes.into(),
+                response_payload_bytes_total: response_bytes.into(),
             },
         }
     }

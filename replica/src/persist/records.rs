@@ -1,6 +1,6 @@
 //! What of a subnet is in the `state` file.
 
-use crate::api::{Ingress, IngressStatus};
+use crate::api::{Ingress, IngressStatus, Owner};
 use crate::execution::instance::GlobalValue;
 use crate::log::Log;
 use crate::management;
@@ -67,6 +67,7 @@ pub struct CanisterRecord<'a> {
     pub created_ns: u64,
     pub restart: Option<Cow<'a, Restart>>,
     pub snapshots: Vec<SnapshotRecord>,
+    pub query_counters: [u64; 4],
 }
 
 /// A snapshot of a canister.
@@ -88,6 +89,7 @@ pub struct IngressRecord<'a> {
     pub id: [u8; 32],
     pub status: Cow<'a, IngressStatus>,
     pub since_ns: u64,
+    pub owner: Option<Owner>,
 }
 
 /// The subnet.
