@@ -2,6 +2,7 @@
 
 use super::host::{self, Host};
 use crate::memory::heap::{MAX_HEAP32, MAX_HEAP64, View};
+use crate::persist::FileStore;
 use crate::wasm::ModuleCache;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -135,12 +136,29 @@ impl Engine {
         })
     }
 
-    /// Compiles a metered module.
+    /// Compiles a metered module, or takes what was compiled before from the store's file `name`,
+    /// which stands for the module.
     ///
     /// # Errors
     /// When the engine refuses it.
-    pub fn compile(&self, wasm: &[u8], memory64: bool) -> wasmtime::Result<InstancePre> {
-        let module = wasmtime::Module::new(&self.engine, wasm)?;
+    pub fn compile(
+        &self,
+        wasm: &[u8],
+        memory64: bool,
+        store: &FileStore,
+        name: &str,
+    ) -> wasmtime::Result<InstancePre> {
+        let module = match self.compiled(store, name) {
+            Some(module) => module,
+            None => {
+                let module = wasmtime::Module::new(&self.engine, wasm)?;
+                if store.dir().is_some() {
+                    // Without it the next process compiles again.
+                    let _ = store.keep(name, &module.serialize()?);
+                }
+                module
+            }
+        };
         let linker = if memory64 {
             &self.linker64
         } else {
@@ -150,5 +168,16 @@ impl Engine {
             engine: self.engine.clone(),
             pre: linker.instantiate_pre(&module)?,
         })
+    }
+
+    /// What another process compiled; none when it was another engine.
+    fn compiled(&self, store: &FileStore, name: &str) -> Option<wasmtime::Module> {
+        let path = store.dir()?.join(name);
+        if !path.exists() {
+            return None;
+        }
+        // SAFETY: the file was written by `compile` into the replica's own directory, whole, and
+        // is not changed afterwards; another version or setting of the engine is an error.
+        unsafe { wasmtime::Module::deserialize_file(&self.engine, path) }.ok()
     }
 }

@@ -3,6 +3,7 @@
 mod lifecycle;
 pub use lifecycle::uninstall;
 mod settings;
+mod snapshots;
 pub mod types;
 
 use crate::Replica;
@@ -60,6 +61,14 @@ fn payload(text: impl Into<String>) -> UserError {
     UserError::new(ErrorCode::InvalidManagementPayload, text)
 }
 
+/// What is wrong with a chunk, without a full stop.
+fn chunk_store(text: impl std::fmt::Display) -> UserError {
+    UserError::new(
+        ErrorCode::CanisterContractViolation,
+        format!("Error from Wasm chunk store: {text}."),
+    )
+}
+
 fn decode<T: CandidType + for<'a> candid::Deserialize<'a>>(arg: &[u8]) -> Result<T, UserError> {
     decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {}", causes(&error))))
 }
@@ -89,7 +98,7 @@ pub fn target(method: &str, arg: &[u8]) -> Result<Option<Principal>, UserError> 
 }
 
 /// Methods that users may call.
-const FROM_USERS: [&str; 20] = [
+const FROM_USERS: [&str; 18] = [
     "canister_status",
     "clear_chunk_store",
     "delete_canister",
@@ -107,8 +116,6 @@ const FROM_USERS: [&str; 20] = [
     "uninstall_code",
     "update_settings",
     "upload_chunk",
-    "read_canister_snapshot_metadata",
-    "read_canister_snapshot_data",
     "fetch_canister_logs",
 ];
 
@@ -222,8 +229,10 @@ impl Replica {
                 let args: CanisterInfoArgs = decode(arg)?;
                 let canister = self.find(&args.canister_id)?;
                 encode(&CanisterInfoResult {
-                    total_num_changes: canister.version,
-                    recent_changes: Vec::new(),
+                    total_num_changes: canister.history.total(),
+                    recent_changes: canister
+                        .history
+                        .latest(args.num_requested_changes.unwrap_or(0) as usize),
                     module_hash: module_hash(canister),
                     controllers: canister.settings.controllers.clone(),
                 })
@@ -231,6 +240,10 @@ impl Replica {
             "start_canister" => self.start(caller, arg, effects),
             "uninstall_code" => self.uninstall(caller, arg, effects),
             "delete_canister" => self.delete(caller, arg),
+            "take_canister_snapshot" => self.take_snapshot(caller, arg, effects),
+            "load_canister_snapshot" => self.load_snapshot(caller, arg),
+            "list_canister_snapshots" => self.list_snapshots(caller, arg),
+            "delete_canister_snapshot" => self.delete_snapshot(caller, arg),
             "upload_chunk" => self.upload_chunk(caller, arg),
             "clear_chunk_store" => {
                 let args: CanisterIdRecord = decode(arg)?;
@@ -292,16 +305,16 @@ impl Replica {
             check_controller(canister, &caller)?;
         }
         if args.chunk.len() > MAX_CHUNK {
-            return Err(payload(format!(
-                "Wasm chunk size {} exceeds the maximum chunk size of {MAX_CHUNK}.",
+            return Err(chunk_store(format!(
+                "Wasm chunk size {} exceeds the maximum chunk size of {MAX_CHUNK}",
                 args.chunk.len()
             )));
         }
         let hash: [u8; 32] = Sha256::digest(&args.chunk).into();
         if !canister.chunks.contains_key(&hash) {
             if canister.chunks.len() >= MAX_CHUNKS {
-                return Err(payload(format!(
-                    "Wasm chunk store has already reached maximum capacity of {MAX_CHUNKS} chunks."
+                return Err(chunk_store(format!(
+                    "Wasm chunk store has already reached maximum capacity of {MAX_CHUNKS} chunks"
                 )));
             }
             let cost = fees.execution(CHUNK_INSTRUCTIONS, false);

@@ -497,6 +497,11 @@ impl View {
         self.kept.fetch_add(noted, Relaxed);
     }
 
+    /// True when messages changed what is not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        !self.changed().is_empty() || self.heap.stored_size() != self.heap.size()
+    }
+
     /// Stores what the messages of the round changed. No query may be running on the heap.
     pub fn flush(&self) {
         let pages = std::mem::take(&mut *self.changed());

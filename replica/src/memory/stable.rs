@@ -353,6 +353,11 @@ impl Stable {
         self.restart_counting();
     }
 
+    /// True when messages changed what is not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        !self.layers.is_empty() || self.stored_pages != self.committed_pages
+    }
+
     /// Stores what the messages of the round wrote. No query may be reading the memory.
     pub fn flush(&mut self) {
         self.stored_pages = self.committed_pages;

@@ -6,6 +6,7 @@ use crate::log::Log;
 use crate::management;
 use crate::scheduler::DelayedAnswer;
 use crate::state::canister::{Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals};
+use crate::state::history::History;
 use crate::state::{CallContext, Callback, Input, Origin, Queues};
 use candid::Principal;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub struct CanisterRecord<'a> {
     pub created_ns: u64,
     pub restart: Option<Cow<'a, Restart>>,
     pub snapshots: Vec<SnapshotRecord>,
+    pub next_snapshot: u64,
+    pub history: Cow<'a, History>,
     pub query_counters: [u64; 4],
 }
 

@@ -102,6 +102,8 @@ fn canister_record<'a>(
         created_ns: canister.created_ns,
         restart: restart.map(Cow::Borrowed),
         snapshots,
+        next_snapshot: canister.next_snapshot,
+        history: Cow::Borrowed(&canister.history),
         query_counters: canister.counters.values(),
     })
 }
@@ -131,11 +133,15 @@ fn load_code(
     let name = module_file(&record.module);
     let dir = store.dir().ok_or_else(|| corrupt("no directory"))?;
     let installed = std::fs::read(dir.join(&name))?;
-    let module = engine.modules.get(engine, &installed).map_err(corrupt)?;
+    let module = engine
+        .modules
+        .get(engine, &installed, store)
+        .map_err(corrupt)?;
     if module.hash != record.module {
         return Err(corrupt(format!("{name} has another content")));
     }
     files.insert(name);
+    files.insert(module.native.clone());
     files.insert(format!("memory-{}", record.heap_file));
     let heap = Heap::with_file(
         store.reopen(record.heap_file)?,
@@ -206,6 +212,8 @@ fn load_canister(
         last_charge_ns: record.last_charge_ns,
         created_ns: record.created_ns,
         snapshots,
+        next_snapshot: record.next_snapshot,
+        history: record.history.into_owned(),
         counters: Arc::new(QueryCounters::new(record.query_counters)),
     };
     if let Some(restart) = record.restart {

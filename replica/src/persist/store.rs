@@ -247,7 +247,7 @@ impl FileStore {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let ours = ["memory-", "module-", "chunk-"]
+            let ours = ["memory-", "module-", "native-", "chunk-"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix));
             if (ours && !wanted(&name)) || name.ends_with(".new") {

@@ -1,6 +1,8 @@
 //! A canister.
 
 use super::calls::{CallContext, Callback, Origin};
+use super::history::{Change, ChangeDetails, ChangeOrigin, History};
+use super::ids::canister_index;
 use super::queues::Queues;
 use crate::QueryResult;
 use crate::committed::Pool;
@@ -231,6 +233,9 @@ pub struct Canister {
     pub created_ns: u64,
     /// Snapshots by id.
     pub snapshots: BTreeMap<Vec<u8>, Snapshot>,
+    /// Number of the next snapshot.
+    pub next_snapshot: u64,
+    pub history: History,
     /// What queries have used.
     pub counters: Arc<QueryCounters>,
 }
@@ -325,6 +330,8 @@ impl Canister {
             last_charge_ns: now_ns,
             created_ns: now_ns,
             snapshots: BTreeMap::new(),
+            next_snapshot: 0,
+            history: History::default(),
             counters: Arc::default(),
         })
     }
@@ -352,7 +359,43 @@ impl Canister {
             (code.module.wasm.len() + metadata + 8 * code.globals.len()) as u64
         });
         let chunks: u64 = self.chunks.len() as u64 * (1 << 20);
-        module + chunks + self.heap_bytes() + self.stable_pages() * 65_536 + HISTORY_BYTES
+        let memories = self.heap_bytes() + self.stable_pages() * 65_536;
+        module + chunks + memories + self.snapshot_bytes() + HISTORY_BYTES
+    }
+
+    /// Bytes of all snapshots.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshots.values().map(Snapshot::bytes).sum()
+    }
+
+    /// Notes a change in the history, made by a user or by a canister of that version.
+    pub fn note_change(
+        &mut self,
+        timestamp_nanos: u64,
+        who: Principal,
+        canister_version: Option<u64>,
+        details: ChangeDetails,
+    ) {
+        let origin = match canister_index(&who) {
+            Some(_) => ChangeOrigin::from_canister {
+                canister_id: who,
+                canister_version,
+            },
+            None => ChangeOrigin::from_user { user_id: who },
+        };
+        self.history.push(Change {
+            timestamp_nanos,
+            canister_version: self.version,
+            origin,
+            details,
+        });
+    }
+
+    /// True when messages changed memories that are not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        let instance = self.code.as_ref().and_then(|code| code.instance.as_ref());
+        self.stable.has_unstored_changes()
+            || instance.is_some_and(|instance| instance.view().has_unstored_changes())
     }
 
     /// Cycles below which the canister is frozen.

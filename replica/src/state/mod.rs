@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod canister;
+pub mod history;
 pub mod ids;
 pub mod messages;
 pub mod queues;
