@@ -3,6 +3,7 @@
 use super::instrument::instrument;
 use super::validate::{InvalidModule, Visibility, WASM_PAGE, validate};
 use crate::execution::{Engine, InstancePre};
+use crate::persist::FileStore;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,8 @@ pub struct CompiledModule {
     pub installed: Vec<u8>,
     /// The module, unpacked.
     pub wasm: Vec<u8>,
+    /// Name of the file that keeps the compiled module.
+    pub native: String,
     /// What instances are made from.
     pub pre: InstancePre,
     /// Methods by name.
@@ -95,11 +98,13 @@ impl CompiledModule {
         wasm: &[u8],
         installed: &[u8],
         hash: [u8; 32],
+        store: &FileStore,
     ) -> Result<CompiledModule, InvalidModule> {
         let parsed = validate(wasm)?;
         let instrumented = instrument(&parsed, PROFILE.load(Ordering::Relaxed))?;
+        let native = format!("native-{}", hex::encode(Sha256::digest(&instrumented.wasm)));
         let pre = engine
-            .compile(&instrumented.wasm, parsed.memory64())
+            .compile(&instrumented.wasm, parsed.memory64(), store, &native)
             .map_err(|error| InvalidModule::Compilation(format!("{error:#}")))?;
         let mut methods = BTreeMap::new();
         let mut system = BTreeSet::new();
@@ -135,6 +140,7 @@ impl CompiledModule {
             hash,
             installed: installed.to_vec(),
             wasm: wasm.to_vec(),
+            native,
             pre,
             methods,
             system,
@@ -178,11 +184,16 @@ pub struct ModuleCache {
 const RECENT: usize = 16;
 
 impl ModuleCache {
-    /// The compiled form of a module, which may be gzipped.
+    /// The compiled form of a module, which may be gzipped; the store keeps it for other processes.
     ///
     /// # Errors
     /// Why the module is refused.
-    pub fn get(&self, engine: &Engine, bytes: &[u8]) -> Result<Arc<CompiledModule>, InvalidModule> {
+    pub fn get(
+        &self,
+        engine: &Engine,
+        bytes: &[u8],
+        store: &FileStore,
+    ) -> Result<Arc<CompiledModule>, InvalidModule> {
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         let find = || {
             let modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
@@ -192,7 +203,7 @@ impl ModuleCache {
             return Ok(module);
         }
         let unpacked = unpack(bytes)?;
-        let module = Arc::new(CompiledModule::new(engine, &unpacked, bytes, hash)?);
+        let module = Arc::new(CompiledModule::new(engine, &unpacked, bytes, hash, store)?);
         let mut modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
         modules.retain(|_, module| module.strong_count() > 0);
         modules.insert(hash, Arc::downgrade(&module));
