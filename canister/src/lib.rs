@@ -14,6 +14,7 @@ mod model_job;
 mod pages;
 mod prompt;
 mod rounds;
+pub mod site;
 mod status;
 mod system;
 mod upload;
@@ -23,11 +24,13 @@ use ic_cdk::{init, post_upgrade, query, update};
 
 #[init]
 fn init() {
+    site::certify();
     app::with(rounds::restart);
 }
 
 #[post_upgrade]
 fn post_upgrade() {
+    site::certify();
     app::with(rounds::restart);
 }
 
@@ -157,6 +160,11 @@ fn chat_rename(chat: u64, title: String) -> Result<(), Error> {
 fn chat_delete(chat: u64) -> Result<(), Error> {
     let caller = system::caller();
     app::with(|app| chats::delete(app, caller, chat))
+}
+
+#[query]
+fn http_request(request: site::PageRequest) -> site::PageResponse<'static> {
+    site::respond(&request)
 }
 
 ic_cdk::export_candid!();
