@@ -13,7 +13,7 @@ pub mod perplexity;
 pub mod profile;
 pub mod reference;
 
-pub use files::{folder, model, tagged, wasm};
+pub use files::{folder, gemma, model, tagged, wasm};
 
 use anyhow::{Context, Result};
 use candid::Principal;
