@@ -7,9 +7,11 @@
 pub mod agreement;
 pub mod bench;
 pub mod chats;
+pub mod direct;
 mod files;
 pub mod native;
 pub mod reference;
+pub mod tiny;
 
 pub use files::{folder, model, tagged, wasm};
 
