@@ -22,7 +22,7 @@ pub fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> 
 /// Runs a method on this message.
 pub fn answer<R: CandidType>(method: impl FnOnce(&[u8]) -> Result<R, String>) {
     ic_cdk::futures::internals::in_executor_context(|| {
-        let bytes = ic_cdk::api::msg_arg_data();
+        let bytes = crate::system::argument();
         match method(&bytes).map(candid::encode_one) {
             Ok(Ok(reply)) => ic_cdk::api::msg_reply(reply),
             Ok(Err(e)) => ic_cdk::api::msg_reject(format!("the reply cannot be encoded: {e}")),

@@ -12,6 +12,16 @@ use candid::Principal;
 /// Environments of callbacks are this plus a small number.
 const ENVIRONMENT: usize = 0xff00_0000;
 
+/// This message's argument, in memory that was not cleared before.
+pub fn argument() -> Vec<u8> {
+    let len = ic0::msg_arg_data_size();
+    let mut bytes = Vec::with_capacity(len);
+    ic0::msg_arg_data_copy_uninit(&mut bytes.spare_capacity_mut()[..len], 0);
+    // Safety: the copy has filled all of it.
+    unsafe { bytes.set_len(len) };
+    bytes
+}
+
 pub fn caller() -> Principal {
     ic_cdk::api::msg_caller()
 }

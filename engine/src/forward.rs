@@ -10,7 +10,7 @@ use crate::kv::KvCache;
 use crate::layout::Layer;
 use crate::model::Model;
 use crate::pacer::{Pacer, Piece};
-use weights::pack::LANES;
+use weights::pack::{LANES, unpack_row};
 
 /// Where a token's forward pass stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,16 +190,11 @@ fn embed(model: &Model, token: u32, x: &mut [f32]) {
     let row = (token as usize).min(m.shape.rows.saturating_sub(1));
     let size = m.shape.group_bytes();
     let group = &model.region.bytes()[m.offset + row / LANES * size..][..size];
-    let (quads, _) = group.as_chunks::<4>();
-    let scale = f32::from_le_bytes(quads[quads.len() - LANES + row % LANES]);
-    let (pairs, _) = x.as_chunks_mut::<2>();
-    for (x, pair) in pairs
-        .iter_mut()
-        .zip(quads[row % LANES..].iter().step_by(LANES))
-    {
-        let q = |lo, hi| f32::from(i16::from_le_bytes([lo, hi]));
-        *x = [q(pair[0], pair[1]) * scale, q(pair[2], pair[3]) * scale];
-        *x = x.map(|v| v * model.config.embedding_scale);
+    unpack_row(group, row % LANES, x);
+    if model.config.embedding_scale != 1.0 {
+        for x in x {
+            *x *= model.config.embedding_scale;
+        }
     }
 }
 

@@ -91,6 +91,18 @@ fn read_vector<S: ByteSource + ?Sized>(
     Ok(())
 }
 
+/// Rows of one tensor in the bytes that were read.
+struct Part<'a> {
+    name: &'a str,
+    dtype: GgmlType,
+    cols: usize,
+    row_bytes: usize,
+    /// Its rows in the matrix.
+    rows: std::ops::Range<usize>,
+    /// Where the first of them lies in the bytes.
+    at: usize,
+}
+
 /// Packs consecutive groups from `first_group` on; a group may span two tensors.
 fn pack_groups<S: ByteSource + ?Sized>(
     source: &S,
@@ -103,36 +115,74 @@ fn pack_groups<S: ByteSource + ?Sized>(
 ) -> Result<(), Error> {
     let first_row = first_group * LANES;
     let last_row = first_row + out.len() / group_bytes * LANES;
-    // Read each tensor's share of these rows in one go; remember each row's type and place.
-    let mut rows: Vec<(&TensorInfo, &str, usize)> = Vec::with_capacity(last_row - first_row);
-    let mut base = 0;
-    raw.clear();
+    // Each tensor's share of these rows is read in one go.
+    let mut parts: Vec<Part> = Vec::new();
+    let (mut base, mut filled) = (0, 0);
     for (name, t) in tensors {
-        let tensor_rows = t.rows as usize;
-        let (begin, end) = (first_row.max(base), last_row.min(base + tensor_rows));
-        if begin < end {
+        let next = base + t.rows as usize;
+        let rows = first_row.max(base)..last_row.min(next);
+        if !rows.is_empty() {
             let row_bytes = (t.bytes / t.rows) as usize;
-            let at = raw.len();
-            raw.resize(at + (end - begin) * row_bytes, 0);
+            let at = filled;
+            filled += rows.len() * row_bytes;
+            // What is there already is not cleared: that would cost an instruction a byte.
+            if raw.len() < filled {
+                raw.resize(filled, 0);
+            }
+            let offset = t.offset + ((rows.start - base) * row_bytes) as u64;
             source
-                .read_at(
-                    t.offset + ((begin - base) * row_bytes) as u64,
-                    &mut raw[at..],
-                )
+                .read_at(offset, &mut raw[at..filled])
                 .map_err(weights::Error::from)?;
-            rows.extend((0..end - begin).map(|i| (t, name.as_str(), at + i * row_bytes)));
+            parts.push(Part {
+                name,
+                dtype: t.dtype,
+                cols: t.cols as usize,
+                row_bytes,
+                rows,
+                at,
+            });
         }
-        base += tensor_rows;
+        base = next;
     }
-    for (group, rows) in out.chunks_exact_mut(group_bytes).zip(rows.chunks(LANES)) {
-        let (cols, name) = (rows[0].0.cols as usize, rows[0].1);
-        let mut quantized = [(GgmlType::F32, &[][..]); LANES];
-        for (slot, (t, _, at)) in quantized.iter_mut().zip(rows) {
-            *slot = (t.dtype, &raw[*at..at + (t.bytes / t.rows) as usize]);
-        }
+    let no_number = |part: &Part| {
+        let name = part.name;
+        unsupported(format!("tensor {name} has a weight that is not finite"))
+    };
+    let rows_there = last_row.min(base);
+    let mut packed = 0;
+    if let [part] = &parts[..] {
+        packed = part.rows.len() / LANES;
+        let rows = &raw[..packed * LANES * part.row_bytes];
         packer
-            .pack_group(cols, &quantized[..rows.len()], group)
-            .map_err(|_| unsupported(format!("tensor {name} has a weight that is not finite")))?;
+            .pack_rows(
+                part.cols,
+                part.dtype,
+                rows,
+                &mut out[..packed * group_bytes],
+            )
+            .map_err(|_| no_number(part))?;
+    }
+    // Groups at a border of tensors, or at the end of a matrix.
+    let firsts = (first_row + packed * LANES..).step_by(LANES);
+    for (group, first) in out[packed * group_bytes..]
+        .chunks_exact_mut(group_bytes)
+        .zip(firsts)
+    {
+        let mut rows = Vec::with_capacity(LANES);
+        let mut last = None;
+        for row in first..rows_there.min(first + LANES) {
+            let Some(part) = parts.iter().find(|p| p.rows.contains(&row)) else {
+                break;
+            };
+            let at = part.at + (row - part.rows.start) * part.row_bytes;
+            rows.push((part.dtype, &raw[at..at + part.row_bytes]));
+            last = Some(part);
+        }
+        if let Some(part) = last {
+            packer
+                .pack_group(part.cols, &rows, group)
+                .map_err(|_| no_number(part))?;
+        }
     }
     Ok(())
 }

@@ -35,6 +35,15 @@ pub struct Ingress {
     pub wire_bytes: usize,
 }
 
+/// Who sent a message to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Owner {
+    /// Who called.
+    pub sender: Principal,
+    /// Who was called.
+    pub receiver: Principal,
+}
+
 /// Why a call was not answered with a reply.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reject {

@@ -1,11 +1,11 @@
 //! Users' messages: taking them in, and what became of them.
 
-use crate::exec::{Effects, inspect};
+use crate::exec::Effects;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::management;
 use crate::state::messages::IngressMessage;
 use crate::state::{Canister, Origin, Status};
-use crate::{Ingress, IngressStatus, Replica, scheduler};
+use crate::{Ingress, IngressStatus, Owner, Replica, scheduler};
 use candid::Principal;
 
 /// How long an answer is kept, in nanoseconds.
@@ -17,6 +17,7 @@ pub struct Tracked {
     pub status: IngressStatus,
     /// When it was last changed, in nanoseconds since 1970.
     pub since_ns: u64,
+    pub owner: Option<Owner>,
 }
 
 fn is_final(status: &IngressStatus) -> bool {
@@ -80,24 +81,54 @@ impl Replica {
             }
             if own && inspects {
                 check_status(canister)?;
-                let round = self.round_context();
-                if let Some(canister) = self.canisters.get_mut(&id) {
-                    let (sender, method, arg) =
-                        (message.sender, &message.method_name, &message.arg);
-                    scheduler::on_big_stack(move || {
-                        inspect::inspect(canister, sender, method, arg, &round)
-                    })?;
-                }
+                self.commit(|| ());
+                let (committed, now) = (&self.committed, self.time_ns);
+                let (sender, method, arg) = (message.sender, &message.method_name, &message.arg);
+                scheduler::on_big_stack(|| committed.inspect(sender, &id, method, arg, now))?;
             }
         }
-        self.set_ingress(message.request_id, IngressStatus::Received);
-        self.pending.push(message);
+        self.store_accepted(&message);
+        self.accept(message);
         Ok(())
+    }
+
+    /// # Panics
+    /// When the state directory cannot be written: the message could be lost.
+    fn store_accepted(&self, message: &Ingress) {
+        if self.store.dir().is_some() {
+            let bytes = postcard::to_allocvec(message).expect("a message can be encoded");
+            let stored = self.store.accept(&bytes);
+            stored.expect("the state directory can be written");
+        }
+    }
+
+    pub(crate) fn accept(&mut self, message: Ingress) {
+        let tracked = Tracked {
+            status: IngressStatus::Received,
+            since_ns: self.time_ns,
+            owner: Some(Owner {
+                sender: message.sender,
+                receiver: message.canister_id,
+            }),
+        };
+        self.ingress.insert(message.request_id, tracked);
+        self.pending.push(message);
     }
 
     pub(crate) fn set_ingress(&mut self, id: [u8; 32], status: IngressStatus) {
         let since_ns = self.time_ns;
-        self.ingress.insert(id, Tracked { status, since_ns });
+        let owner = self.ingress.get(&id).and_then(|tracked| tracked.owner);
+        let tracked = Tracked {
+            status,
+            since_ns,
+            owner,
+        };
+        self.ingress.insert(id, tracked);
+    }
+
+    /// Sender and receiver of a message that is remembered.
+    pub fn ingress_owner(&self, id: &[u8; 32]) -> Option<Owner> {
+        self.ingress.get(id)?.owner
     }
 
     /// Takes the waiting messages into this round's block: management calls first.

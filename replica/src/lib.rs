@@ -4,6 +4,7 @@
 //! instructions. The HTTP interface around it is in the `http` module.
 
 mod api;
+mod committed;
 pub mod conformance;
 pub mod cycles;
 pub mod exec;
@@ -19,18 +20,20 @@ pub mod state;
 pub mod wasm;
 
 pub use api::{
-    CanisterInfo, Ingress, IngressStatus, QueryResult, Reject, ReplicaConfig, ReplicaError,
+    CanisterInfo, Ingress, IngressStatus, Owner, QueryResult, Reject, ReplicaConfig, ReplicaError,
 };
 pub use candid::Principal;
+pub use committed::Committed;
 pub use scheduler::RoundReport;
 pub use state::canister::Totals;
+pub use wasm::enable_profile;
 
 use cycles::Fees;
 use exec::RoundContext;
-use exec::query::{Canisters, Query};
 use execution::Engine;
-use execution::api::Response;
+use execution::instance::GlobalValue;
 use persist::FileStore;
+use state::Canisters;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use wasm::Export;
@@ -40,8 +43,8 @@ use wasm::validate::Visibility;
 const CANISTER_RANGE: (u64, u64) = (0, 0xf_ffff);
 
 /// Bytes for `ic0.data_certificate_copy` of a canister in a query, from its id and its certified
-/// data: `None` when it has none.
-pub type DataCertificate = Box<dyn Fn(&Principal, &[u8]) -> Option<Vec<u8>> + Send>;
+/// data.
+pub type DataCertificate = Arc<dyn Fn(&Principal, &[u8]) -> Vec<u8> + Send + Sync>;
 
 /// The state machine of one subnet.
 pub struct Replica {
@@ -70,6 +73,10 @@ pub struct Replica {
     /// Instructions of a round.
     round_instructions: i64,
     store: Arc<FileStore>,
+    /// What queries are answered from.
+    committed: Committed,
+    /// Something happened that is not committed yet.
+    uncommitted: bool,
     /// Something happened that is not saved yet.
     unsaved: bool,
 }
@@ -108,10 +115,13 @@ impl Replica {
             last_report: RoundReport::default(),
             round_instructions: scheduler::ROUND,
             store: FileStore::open(config.state_dir.clone())?,
+            committed: Committed::default(),
+            uncommitted: true,
             unsaved: false,
             config,
         };
         replica.load()?;
+        replica.commit(|| ());
         Ok(replica)
     }
 
@@ -175,8 +185,19 @@ impl Replica {
 
     /// Executes one consensus round.
     pub fn execute_round(&mut self) {
+        self.run_round();
+        self.commit(|| ());
+    }
+
+    /// Executes a round; nobody sees it before [`Replica::commit`].
+    pub(crate) fn run_round(&mut self) {
+        self.uncommitted = true;
         self.last_report = self.round();
-        self.save();
+    }
+
+    /// The state after the last round, to answer queries from while another runs.
+    pub fn committed(&self) -> Committed {
+        self.committed.clone()
     }
 
     /// What the last round executed.
@@ -224,55 +245,12 @@ impl Replica {
         method: &str,
         arg: &[u8],
     ) -> QueryResult {
-        if canister == Principal::management_canister() {
-            return self.management_query(sender, method, arg);
-        }
-        let certificate = match (&self.certificate, self.canisters.get(&canister)) {
-            (Some(source), Some(state)) => source(&canister, &state.certified_data),
-            _ => None,
-        };
-        let query = Query {
-            sender,
-            canister,
-            method,
-            arg,
-            certificate,
-        };
-        let round = self.round_context();
-        let canisters = &mut self.canisters;
-        let answered =
-            scheduler::on_big_stack(move || exec::query::query(canisters, query, &round));
-        self.last_query_instructions = answered.instructions;
-        match answered.result {
-            Ok(Response::Reply(reply)) => QueryResult::Replied(reply),
-            Ok(Response::Reject(text)) => QueryResult::Rejected(Reject {
-                code: 4,
-                message: text,
-                error_code: Some("IC0406".into()),
-            }),
-            Ok(Response::None) => QueryResult::Rejected(Reject {
-                code: 5,
-                message: format!("Canister {canister} did not produce a response"),
-                error_code: Some("IC0506".into()),
-            }),
-            Err(error) => QueryResult::Rejected(error.into()),
-        }
-    }
-
-    fn management_query(&self, sender: Principal, method: &str, arg: &[u8]) -> QueryResult {
-        use execution::failure::{ErrorCode, UserError};
-        let result = match method {
-            "fetch_canister_logs" => self.fetch_logs(sender, arg),
-            "canister_status" => self.status_query(sender, arg),
-            _ => Err(UserError::new(
-                ErrorCode::CanisterMethodNotFound,
-                format!("Query method {method} not found."),
-            )),
-        };
-        match result {
-            Ok(reply) => QueryResult::Replied(reply),
-            Err(error) => QueryResult::Rejected(error.into()),
-        }
+        self.commit(|| ());
+        let (committed, now) = (&self.committed, self.time_ns);
+        let (result, instructions) =
+            scheduler::on_big_stack(|| committed.query(sender, canister, method, arg, now));
+        self.last_query_instructions = instructions;
+        result
     }
 
     /// Instructions of the last query, with all that it called.
@@ -318,6 +296,25 @@ impl Replica {
         self.canisters.get(id).map(|canister| canister.totals)
     }
 
+    /// A canister's instructions by function since its code was installed, where
+    /// [`enable_profile`] came before that: what its own operators cost, without the System API.
+    pub fn profile(&self, id: &Principal) -> Vec<(String, u64)> {
+        let Some(code) = self.canisters.get(id).and_then(|c| c.code.as_ref()) else {
+            return Vec::new();
+        };
+        let names = &code.module.profiled;
+        let counts = &code.globals[code.globals.len().saturating_sub(names.len())..];
+        let count = |value: &Option<GlobalValue>| match value {
+            Some(GlobalValue::I64(n)) => *n as u64,
+            _ => 0,
+        };
+        names
+            .iter()
+            .cloned()
+            .zip(counts.iter().map(count))
+            .collect()
+    }
+
     /// Instructions of all installations so far.
     pub fn install_instructions(&self) -> u64 {
         self.install_instructions
@@ -327,12 +324,14 @@ impl Replica {
     /// data.
     pub fn set_data_certificate(&mut self, source: DataCertificate) {
         self.certificate = Some(source);
+        self.uncommitted = true;
     }
 
     /// Sets the subnet's id and the root key that canisters read, DER-encoded.
     pub fn set_identity(&mut self, subnet_id: Principal, root_key: Vec<u8>) {
         self.subnet_id = subnet_id;
         self.root_key = root_key.into();
+        self.uncommitted = true;
     }
 
     /// First and last canister id that this subnet hosts.
@@ -353,6 +352,8 @@ impl Replica {
         match self.canisters.get_mut(id) {
             Some(canister) => {
                 canister.cycles += cycles;
+                self.uncommitted = true;
+                self.unsaved = true;
                 true
             }
             None => false,

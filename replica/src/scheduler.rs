@@ -33,7 +33,7 @@ const PER_CANISTER: i64 = 8_000_000;
 /// What each canister counts at the end of an inner round.
 const PER_CANISTER_FINALIZATION: i64 = 12_000;
 /// Bytes that a canister may leave changed in a round.
-const HEAP_DELTA_RATE: u64 = 75 << 20;
+pub(crate) const HEAP_DELTA_RATE: u64 = 75 << 20;
 /// Bytes that may be left changed in an inner round.
 const HEAP_DELTA_ITERATION: u64 = 200_000_000;
 /// Instructions of subnet messages in a round.
@@ -314,8 +314,13 @@ impl Replica {
         let installs = call.method.starts_with("install");
         let target = management::target(&call.method, &call.arg).ok().flatten();
         let canister = target.and_then(|id| self.canisters.get(&id));
-        canister.is_some_and(|c| c.paused.is_some() || c.installing_rounds > 0)
-            || (installs && !self.delayed.is_empty())
+        let snapshot = call.method.ends_with("_canister_snapshot");
+        canister.is_some_and(|c| {
+            c.paused.is_some()
+                || c.installing_rounds > 0
+                // Snapshots are made of what is stored.
+                || (snapshot && c.has_unstored_changes())
+        }) || (installs && !self.delayed.is_empty())
     }
 
     fn answer_delayed(&mut self, effects: &mut Effects) {

@@ -168,6 +168,42 @@ fn goes_on_where_it_was() {
 }
 
 #[test]
+fn accepted_messages_are_not_lost() {
+    let dir = directory("accepted");
+    let mut replica = open(&dir);
+    let id = install(&mut replica);
+    let first = submit(&mut replica, id, "long", Vec::new(), 3);
+    let second = submit(&mut replica, id, "long", vec![1; 100_000], 4);
+    drop(replica);
+    let mut replica = open(&dir);
+    for request in [first, second] {
+        assert_eq!(replica.ingress_status(&request), IngressStatus::Received);
+        let owner = replica.ingress_owner(&request).expect("it is known");
+        assert_eq!((owner.sender, owner.receiver), (Principal::anonymous(), id));
+        assert_eq!(answer(&mut replica, &request), 42u64.to_le_bytes());
+    }
+    drop(replica);
+    // They are executed once, and whose they were is still known.
+    let replica = open(&dir);
+    assert!(matches!(
+        replica.ingress_status(&first),
+        IngressStatus::Replied(_)
+    ));
+    assert!(replica.ingress_owner(&first).is_some());
+
+    // A message that was being written when the process was killed was not accepted.
+    drop(replica);
+    let mut replica = open(&dir);
+    let third = submit(&mut replica, id, "long", Vec::new(), 5);
+    drop(replica);
+    let log = dir.join("accepted");
+    let whole = std::fs::read(&log).expect("the file");
+    std::fs::write(&log, &whole[..whole.len() - 3]).expect("cut off");
+    let replica = open(&dir);
+    assert_eq!(replica.ingress_status(&third), IngressStatus::Unknown);
+}
+
+#[test]
 fn long_message_starts_again() {
     let dir = directory("long");
     let mut replica = open(&dir);

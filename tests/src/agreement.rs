@@ -65,7 +65,8 @@ pub fn margin(logits: &[f32]) -> f32 {
     logits[best] - others.fold(f32::MIN, f32::max)
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+/// Logarithms of the probabilities.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::MIN, f32::max);
     let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
     logits

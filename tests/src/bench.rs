@@ -1,6 +1,7 @@
 //! The instruction figures: what the canister costs, all of it, as the replica meters it.
 
 use crate::chats::{greedy, set_budget, until_ready};
+use crate::profile::Profile;
 use crate::{Testbed, upload_file};
 use anyhow::{Context, Result, ensure};
 use candid::{Decode, Encode, Principal};
@@ -27,9 +28,13 @@ pub struct Plan<'a> {
     pub contexts: &'a [usize],
     /// Tells what is being measured.
     pub progress: &'a dyn Fn(&str),
+    /// Takes, for each stage, where its instructions went (all there were) instead of nothing.
+    /// The process must have called [`replica::enable_profile`].
+    pub profile: Option<&'a dyn Fn(&str, Profile, u64)>,
 }
 
 struct Bench<'a> {
+    plan: &'a Plan<'a>,
     testbed: &'a Testbed,
     client: Client,
     tokenizer: engine::Tokenizer,
@@ -59,12 +64,15 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
     let testbed = Testbed::start()?;
     let client = testbed.install().await?;
     let bench = Bench {
+        plan,
         testbed: &testbed,
         client,
         tokenizer,
     };
     let before = bench.instructions()?;
+    let start = bench.profile()?;
     upload_file(&bench.client, plan.file).await?;
+    bench.tell("upload, hash, prepare", &start, before)?;
     let all = (bench.instructions()? - before) as f64;
     let info = bench
         .client
@@ -87,6 +95,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
     let (network, canister) = (bench.client.network(), bench.client.canister());
     management::install(network, canister, &crate::wasm()?, Mode::Upgrade).await?;
     until_ready(&bench.client).await?;
+    bench.tell("restore", &Profile::default(), before)?;
     let restore = (bench.instructions()? - before) as f64;
     put(
         "restore_instructions_per_byte",
@@ -95,14 +104,18 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
 
     (plan.progress)("decode after a prompt of 32 tokens");
     let one = bench.cost_of(32, 1).await?;
+    let (start, before) = (bench.profile()?, bench.instructions()?);
     let decode = (bench.cost_of(32, 65).await? - one) as f64 / 64.0;
+    bench.tell("prompt of 32 and 65 tokens", &start, before)?;
     put("decode_instructions_per_token", decode);
     put("decode_instructions_per_weight", decode / weights_per_token);
     put("weights_per_token", weights_per_token);
 
     (plan.progress)("prefill of 256 tokens");
     let few = bench.cost_of(2, 1).await?;
+    let (start, before) = (bench.profile()?, bench.instructions()?);
     let prefill = (bench.cost_of(256, 1).await? - few) as f64 / 254.0;
+    bench.tell("prefill of 256 tokens", &start, before)?;
     put("prefill_instructions_per_token", prefill);
     let without_head = weights_per_token - config.head_macs() as f64;
     put("prefill_instructions_per_weight", prefill / without_head);
@@ -167,6 +180,27 @@ fn totals(testbed: &Testbed, canister: Principal) -> Result<u64> {
 impl Bench<'_> {
     fn instructions(&self) -> Result<u64> {
         totals(self.testbed, self.client.canister())
+    }
+
+    fn profile(&self) -> Result<Profile> {
+        let canister = self.client.canister();
+        let counts = self
+            .testbed
+            .server
+            .with_replica(move |r| r.profile(&canister))?;
+        Ok(Profile::new(counts))
+    }
+
+    /// Reports where the instructions since `before` went.
+    fn tell(&self, stage: &str, start: &Profile, before: u64) -> Result<()> {
+        if let Some(take) = self.plan.profile {
+            take(
+                stage,
+                self.profile()?.since(start),
+                self.instructions()? - before,
+            );
+        }
+        Ok(())
     }
 
     /// Starts a generation after a prompt of exactly this many tokens.
@@ -234,26 +268,21 @@ impl Bench<'_> {
         }
     }
 
-    /// The beginning of the text that has exactly this many tokens.
+    /// A beginning of the text that has exactly this many tokens. Cut between two tokens, a text may
+    /// be tokenized otherwise than it was within the whole: the next cuts are tried then.
     fn prompt(&self, tokens: usize) -> Result<String> {
         let ids = self.tokenizer.encode_plain(TEXT)?;
-        ensure!(
-            ids.len() >= tokens,
-            "the text has only {} tokens",
-            ids.len()
-        );
-        let mut bytes = Vec::new();
-        for id in &ids[..tokens] {
-            self.tokenizer.decode(*id, &mut bytes);
+        for cut in tokens..ids.len().min(tokens + 16) {
+            let mut bytes = Vec::new();
+            for id in &ids[..cut] {
+                self.tokenizer.decode(*id, &mut bytes);
+            }
+            let text = String::from_utf8(bytes)?;
+            if self.tokenizer.encode_plain(&text)?.len() == tokens {
+                return Ok(text);
+            }
         }
-        let text = String::from_utf8(bytes)?;
-        let again = self.tokenizer.encode_plain(&text)?;
-        ensure!(
-            again.len() == tokens,
-            "cut to {} tokens instead of {tokens}",
-            again.len()
-        );
-        Ok(text)
+        anyhow::bail!("no beginning of the text has {tokens} tokens")
     }
 }
 

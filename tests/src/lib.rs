@@ -10,6 +10,8 @@ pub mod chats;
 pub mod direct;
 mod files;
 pub mod native;
+pub mod perplexity;
+pub mod profile;
 pub mod reference;
 pub mod tiny;
 

@@ -25,6 +25,7 @@ async fn figures_are_those_checked_in() -> Result<()> {
         file: &e2e::model()?,
         contexts: &[],
         progress: &|what| println!("{what}"),
+        profile: None,
     };
     let now = measure(&plan).await?;
     let mut off = Vec::new();

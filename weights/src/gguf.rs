@@ -118,27 +118,38 @@ impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
         }
     }
 
+    /// The next `n` bytes. Short where they are in the window already: headers are read a few
+    /// bytes at a time, hundreds of thousands of times.
+    #[inline(always)]
     fn bytes(&mut self, n: u64, what: &str) -> Result<&[u8], Error> {
-        if n > self.limit.saturating_sub(self.pos) {
+        let inside = self.pos.wrapping_sub(self.buf_start);
+        let start = match self.buf.len() as u64 {
+            len if inside <= len && n <= len - inside => inside as usize,
+            _ => self.refill(n, what)?,
+        };
+        self.pos += n;
+        Ok(&self.buf[start..start + n as usize])
+    }
+
+    /// Has the window begin at the position and hold at least `n` bytes; gives where in it they are.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, n: u64, what: &str) -> Result<usize, Error> {
+        if self.pos > self.limit || n > self.limit - self.pos {
             return Err(Error::malformed(format!(
                 "{what} of {n} bytes at {} passes the end ({})",
                 self.pos, self.limit
             )));
         }
-        let buf_end = self.buf_start + self.buf.len() as u64;
-        if self.pos < self.buf_start || self.pos + n > buf_end {
-            let take = n.max(WINDOW).min(self.limit - self.pos);
-            self.buf.resize(take as usize, 0);
-            self.source.read_at(self.pos, &mut self.buf)?;
-            self.buf_start = self.pos;
-        }
-        let start = (self.pos - self.buf_start) as usize;
-        self.pos += n;
-        Ok(&self.buf[start..start + n as usize])
+        let take = n.max(WINDOW).min(self.limit - self.pos);
+        self.buf.resize(take as usize, 0);
+        self.source.read_at(self.pos, &mut self.buf)?;
+        self.buf_start = self.pos;
+        Ok(0)
     }
 
     fn skip(&mut self, n: u64, what: &str) -> Result<(), Error> {
-        if n > self.limit.saturating_sub(self.pos) {
+        if self.pos > self.limit || n > self.limit - self.pos {
             return Err(Error::malformed(format!(
                 "{what} of {n} bytes at {} passes the end ({})",
                 self.pos, self.limit
@@ -148,16 +159,19 @@ impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
         Ok(())
     }
 
+    #[inline(always)]
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Error> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.bytes(N as u64, what)?);
-        Ok(out)
+        match self.bytes(N as u64, what)?.first_chunk() {
+            Some(bytes) => Ok(*bytes),
+            None => Ok([0; N]),
+        }
     }
 
     fn u32(&mut self, what: &str) -> Result<u32, Error> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
+    #[inline(always)]
     fn u64(&mut self, what: &str) -> Result<u64, Error> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
@@ -279,6 +293,14 @@ impl GgufFile {
         }
     }
 
+    /// Number of elements of an array of the metadata.
+    pub fn array_len(&self, key: &str) -> Option<u64> {
+        match self.metadata.get(key)? {
+            Value::Array(a) => Some(a.len),
+            _ => None,
+        }
+    }
+
     fn array_ref(&self, key: &str, element_type: u32) -> Result<Option<&ArrayRef>, Error> {
         match self.metadata.get(key) {
             None => Ok(None),
@@ -385,8 +407,10 @@ fn skip_array<S: ByteSource + ?Sized>(
     } else if element_type == value_type::STRING {
         for _ in 0..len {
             let n = c.u64(key)?;
-            c.skip(n, key)?;
+            // Where it passes the end, the next read says so.
+            c.pos = c.pos.saturating_add(n);
         }
+        c.skip(0, key)?;
     } else if element_type == value_type::ARRAY {
         for _ in 0..len {
             skip_array(c, key, depth + 1)?;

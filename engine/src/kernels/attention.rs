@@ -10,19 +10,18 @@
 //! so that both products are the same `dot_i16`, with the query's dimension pairs or the
 //! attention weights' position pairs in locals: 5 instructions for 8 multiply-accumulates in Wasm.
 //!
-//! No sum overflows: keys and values are at most 32,767 in size, and a query, or a block's
-//! attention weights, are scaled so that their sizes add up to at most [`L1_MAX`].
+//! No sum overflows. A key and a query are scaled so that the product of their Euclidean norms is
+//! below 2^31, as in [`weights::pack`]; values are at most 32,767 in size, and a block's attention
+//! weights add up to at most as much.
 
 use super::exp::exp;
 use super::quantize::to_i16;
 use seq_macro::seq;
+use weights::pack::{ACTIVATION_NORM_MAX, ROW_NORM_MAX, VALUE_MAX};
 use weights::simd::V128;
 
 /// Positions in a block of the cache.
 pub const BLOCK: usize = 64;
-/// A query's sizes add up to this: `L1_MAX × 32,767 < 2^31`, with room for half a step of rounding
-/// for each of 256 integers.
-pub const L1_MAX: f32 = 65_000.0;
 /// The score of a position that is not seen.
 const MASKED: f32 = -1e30;
 /// Block sums of attention weights below this are left out: they would not change an `f32`.
@@ -66,8 +65,9 @@ pub fn write_row(unit: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
     let half = half_bytes(n);
     let (keys, rest) = unit.split_at_mut(half);
     let (values, scales) = rest.split_at_mut(half);
-    let (k_factor, k_scale) = row_scale(k);
-    let (v_factor, v_scale) = row_scale(v);
+    let (k_factor, k_scale) = row_scale(k, ROW_NORM_MAX);
+    // Values are summed with weights that add up to a bound of their own.
+    let (v_factor, v_scale) = row_scale(v, f32::INFINITY);
     let (key_pairs, _) = keys[at / 4 * (n * 8)..].as_chunks_mut::<16>();
     let (pairs, _) = k.as_chunks::<2>();
     for (out, [a, b]) in key_pairs.iter_mut().zip(pairs) {
@@ -85,18 +85,24 @@ pub fn write_row(unit: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
     scales[o..o + 4].copy_from_slice(&v_scale.to_le_bytes());
 }
 
-/// The two factors of a row: to integers, and back.
-fn row_scale(x: &[f32]) -> (f32, f32) {
-    let mut max = 0f32;
-    for v in x {
-        let a = v.abs();
-        if max < a {
-            max = a;
-        }
+/// The two factors of a row: to integers of at most this Euclidean norm, and back.
+fn row_scale(x: &[f32], norm_max: f32) -> (f32, f32) {
+    let (mut max, mut squares) = (V128::zero(), V128::zero());
+    let (quads, _) = x.as_chunks::<4>();
+    for q in quads {
+        // Safety: a chunk is four floats.
+        let v = unsafe { V128::load(q.as_ptr()) };
+        max = max.pmax(v.abs());
+        squares = squares.add(v.mul(v));
     }
-    let factor = 32_767.0 / max;
-    if factor.is_finite() {
-        (factor, max / 32_767.0)
+    // Rounding may add half a unit a value to the norm; 0.999 covers the sum's rounding.
+    let budget = 0.999 * norm_max - 0.5 * (x.len() as f32).sqrt();
+    let (by_norm, by_size) = (squares.sum_f32().sqrt() / budget, max.max_f32() / VALUE_MAX);
+    let scale = if by_norm < by_size { by_size } else { by_norm };
+    let factor = 1.0 / scale;
+    // All zeros, or so small that the squares are inexact: zeros.
+    if factor < 1e20 {
+        (factor, scale)
     } else {
         (0.0, 0.0)
     }
@@ -135,7 +141,7 @@ pub fn attend<'a>(
             unit,
             &scratch.query_q,
             query_scale,
-            in_block.div_ceil(4),
+            in_block.div_ceil(8),
             scores,
         );
     }
@@ -213,45 +219,37 @@ fn value_scales(
     copy.as_ptr().cast()
 }
 
-/// Quantizes a query within the L1 bound; gives what an integer score is worth.
+/// Quantizes a query; gives what an integer score is worth.
 fn quantize_query(query: &[f32], scale: f32, out: &mut [i16]) -> f32 {
-    let (mut sum, mut max) = (V128::zero(), V128::zero());
-    let (quads, _) = query.as_chunks::<4>();
-    for q in quads {
-        // Safety: a chunk is four floats.
-        let a = unsafe { V128::load(q.as_ptr()) }.abs();
-        sum = sum.add(a);
-        max = max.pmax(a);
-    }
-    let (by_sum, by_size) = (L1_MAX / sum.sum_f32(), 32_767.0 / max.max_f32());
-    let factor = if by_size < by_sum { by_size } else { by_sum };
-    if !factor.is_finite() {
-        out.fill(0);
-        return 0.0;
-    }
+    let (factor, worth) = row_scale(query, ACTIVATION_NORM_MAX);
     to_i16(query, factor, out);
-    scale / factor
+    scale * worth
 }
 
 macro_rules! score_kernel {
     ($name:ident, $pairs:literal) => {
-        /// Scores of `groups` × 4 positions.
+        /// Scores of `turns` × 8 positions.
         #[inline(never)]
-        unsafe fn $name(keys: *const u8, scales: *const f32, q: *const i16, worth: f32, groups: usize, out: *mut f32) {
+        unsafe fn $name(keys: *const u8, scales: *const f32, q: *const i16, worth: f32, turns: usize, out: *mut f32) {
             unsafe {
                 seq!(N in 0..$pairs { let q~N = V128::load_splat_32(q.add(2 * N)); });
                 let worth = V128::splat_f32(worth);
                 let (mut k, mut s, mut out) = (keys, scales, out);
-                let end = out.add(4 * groups);
+                let end = out.add(8 * turns);
                 while out != end {
                     let sum = V128::zero();
                     seq!(N in 0..$pairs {
                         let sum = sum.add_i32(V128::load(k.add(16 * N)).dot_i16(q~N));
                     });
                     sum.i32_to_f32().mul(V128::load(s).mul(worth)).store(out);
-                    k = k.add(16 * $pairs);
-                    s = s.add(4);
-                    out = out.add(4);
+                    let sum = V128::zero();
+                    seq!(N in 0..$pairs {
+                        let sum = sum.add_i32(V128::load(k.add(16 * ($pairs + N))).dot_i16(q~N));
+                    });
+                    sum.i32_to_f32().mul(V128::load(s.add(4)).mul(worth)).store(out.add(4));
+                    k = k.add(32 * $pairs);
+                    s = s.add(8);
+                    out = out.add(8);
                 }
             }
         }
@@ -266,10 +264,10 @@ score_kernel!(score_48, 48);
 score_kernel!(score_64, 64);
 score_kernel!(score_128, 128);
 
-fn score_block(unit: &[u8], q: &[i16], worth: f32, groups: usize, out: &mut [f32]) {
+fn score_block(unit: &[u8], q: &[i16], worth: f32, turns: usize, out: &mut [f32]) {
     let n = q.len();
     assert!(
-        groups <= BLOCK / 4 && out.len() >= BLOCK && unit.len() == unit_bytes(n),
+        turns <= BLOCK / 8 && out.len() >= BLOCK && unit.len() == unit_bytes(n),
         "lengths"
     );
     let kernel = match n {
@@ -290,7 +288,7 @@ fn score_block(unit: &[u8], q: &[i16], worth: f32, groups: usize, out: &mut [f32
             scales,
             q.as_ptr(),
             worth,
-            groups,
+            turns,
             out.as_mut_ptr(),
         )
     }
@@ -302,12 +300,12 @@ fn add_values(values: &[u8], weights: &[i16; BLOCK], worth: f32, out: &mut [f32]
     let n = out.len();
     assert!(values.len() >= half_bytes(n), "lengths");
     let row = n * 4;
-    // Safety: for each of 32 position pairs there are n × 4 bytes; v stays below n / 4 vectors.
+    // Safety: for each of 32 position pairs there are n × 4 bytes; head sizes are multiples of 8.
     unsafe {
         seq!(N in 0..32 { let w~N = V128::load_splat_32(weights.as_ptr().add(2 * N)); });
         let worth = V128::splat_f32(worth);
         let (mut p, mut out) = (values.as_ptr(), out.as_mut_ptr());
-        let end = out.add(n & !3);
+        let end = out.add(n & !7);
         macro_rules! rows {
             ($row:expr) => {
                 while out != end {
@@ -316,8 +314,14 @@ fn add_values(values: &[u8], weights: &[i16; BLOCK], worth: f32, out: &mut [f32]
                         let sum = sum.add_i32(V128::load(p.add($row * N)).dot_i16(w~N));
                     });
                     V128::load(out).add(sum.i32_to_f32().mul(worth)).store(out);
-                    p = p.add(16);
-                    out = out.add(4);
+                    let sum = V128::zero();
+                    seq!(N in 0..32 {
+                        let sum = sum.add_i32(V128::load(p.add($row * N + 16)).dot_i16(w~N));
+                    });
+                    let second = out.add(4);
+                    V128::load(second).add(sum.i32_to_f32().mul(worth)).store(second);
+                    p = p.add(32);
+                    out = out.add(8);
                 }
             };
         }
@@ -380,7 +384,7 @@ mod tests {
             for d in 0..n {
                 let expected: f64 =
                     e.iter().zip(&vs[start..]).map(|(e, v)| e * f64::from(v[d])).sum::<f64>() / total;
-                prop_assert!((f64::from(out[d]) - expected).abs() < 5e-3, "{} {expected}", out[d]);
+                prop_assert!((f64::from(out[d]) - expected).abs() < 2e-3, "{} {expected}", out[d]);
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Text to tokens and back, from a GGUF file's metadata.
 //!
-//! Byte-level BPE (`tokenizer.ggml.model` = "gpt2") runs on the tokenizers crate; SentencePiece
-//! ("llama") on [`sentencepiece`]. Special tokens are cut out before either sees the text.
+//! `tokenizer.ggml.model` says which: "gpt2" is byte-level BPE ([`bytelevel`]), "llama" is
+//! SentencePiece ([`sentencepiece`]). Special tokens are cut out before either sees the text.
 
 mod bytelevel;
+mod joins;
 mod sentencepiece;
 mod vocabulary;
+mod words;
 
 pub use vocabulary::Vocabulary;
 
@@ -14,7 +16,7 @@ use std::ops::Range;
 use weights::{ByteSource, GgufFile};
 
 enum Kind {
-    ByteLevel(Box<tokenizers::Tokenizer>),
+    ByteLevel(Box<bytelevel::ByteLevelBpe>),
     SentencePiece(sentencepiece::SentencePiece),
 }
 
@@ -42,7 +44,8 @@ impl Tokenizer {
         let kind = match file.string("tokenizer.ggml.model") {
             Some("gpt2") => {
                 let pre = file.string("tokenizer.ggml.pre").unwrap_or("default");
-                Kind::ByteLevel(Box::new(bytelevel::build(source, file, &vocabulary, pre)?))
+                let bpe = bytelevel::ByteLevelBpe::build(source, file, &vocabulary, pre)?;
+                Kind::ByteLevel(Box::new(bpe))
             }
             Some("llama") => {
                 let prefix = file.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
@@ -220,12 +223,7 @@ impl Tokenizer {
             return Ok(());
         }
         match &self.kind {
-            Kind::ByteLevel(t) => {
-                let encoding = t.encode_fast(text, false).map_err(|e| {
-                    Error::InvalidArgument(format!("the text cannot be tokenized: {e}"))
-                })?;
-                out.extend_from_slice(encoding.get_ids());
-            }
+            Kind::ByteLevel(t) => t.encode(text, &self.vocabulary, out)?,
             Kind::SentencePiece(s) => s.encode(text, first, &self.vocabulary, out),
         }
         Ok(())

@@ -49,6 +49,7 @@ impl Vocabulary {
     }
 
     /// The word as the file spells it ("" for a number out of range).
+    #[inline(always)]
     pub fn raw(&self, token: u32) -> &[u8] {
         let i = token as usize;
         let Some(end) = self.ends.get(i) else {

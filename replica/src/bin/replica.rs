@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A local replica of the Internet Computer.
 #[derive(Parser)]
@@ -49,6 +49,17 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Who reads that it is ready may end it at once.
+    let (interrupt, terminate) = {
+        let _in_runtime = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
     let server = Server::start(ServerConfig {
         replica: ReplicaConfig {
             free: options.free,
@@ -70,7 +81,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         println!("replica: listening on {}", server.url());
         println!("root key: {}", hex::encode(server.root_key()));
     }
-    wait(&server)?;
+    runtime.block_on(wait(&server, interrupt, terminate));
     let failed = !server.is_running();
     server.shutdown();
     match failed {
@@ -80,20 +91,13 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// Waits for a signal to end, or the end of the replica itself.
-fn wait(server: &Server) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut look = tokio::time::interval(Duration::from_millis(500));
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                _ = look.tick() => if !server.is_running() { return Ok(()) },
-            }
+async fn wait(server: &Server, mut interrupt: Signal, mut terminate: Signal) {
+    let mut look = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return,
+            _ = terminate.recv() => return,
+            _ = look.tick() => if !server.is_running() { return },
         }
-    })
+    }
 }

@@ -4,6 +4,7 @@ use super::CaseError;
 use crate::management::types::*;
 use crate::{Ingress, IngressStatus, QueryResult, Reject, Replica, ReplicaConfig};
 use candid::{CandidType, Principal, encode_one};
+use std::sync::Arc;
 
 const START_NS: u64 = 1_700_000_000_000_000_000;
 /// Rounds that an answer is waited for.
@@ -33,10 +34,10 @@ impl Driver {
             start_time_ns: Some(START_NS),
             ..ReplicaConfig::default()
         })?;
-        replica.set_data_certificate(Box::new(|_, data| {
+        replica.set_data_certificate(Arc::new(|_, data| {
             let mut certificate = b"certificate over ".to_vec();
             certificate.extend_from_slice(data);
-            Some(certificate)
+            certificate
         }));
         Ok(Driver { replica, calls: 0 })
     }

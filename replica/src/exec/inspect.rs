@@ -1,11 +1,10 @@
 //! `canister_inspect_message`: asking a canister whether it takes a user's message.
 
-use super::{RoundContext, new_api};
+use crate::committed::CanisterView;
 use crate::cycles::INSPECT_LIMIT;
 use crate::execution::Entry;
 use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::mode::Mode;
-use crate::state::Canister;
 use crate::wasm::Export;
 use candid::Principal;
 
@@ -14,11 +13,11 @@ use candid::Principal;
 /// # Errors
 /// The reject that the user gets.
 pub fn inspect(
-    canister: &mut Canister,
+    canister: &CanisterView,
     sender: Principal,
     method: &str,
     arg: &[u8],
-    round: &RoundContext,
+    time_ns: u64,
 ) -> Result<(), UserError> {
     let id = canister.id;
     let Some(code) = &canister.code else {
@@ -30,23 +29,16 @@ pub fn inspect(
     if !code.module.exports(Export::InspectMessage) {
         return Ok(());
     }
-    let mut api = new_api(canister, round, Mode::InspectMessage, INSPECT_LIMIT);
+    let mut api = canister.api(Mode::InspectMessage, INSPECT_LIMIT, time_ns);
     api.caller = sender.as_slice().to_vec();
     api.method = method.to_string();
     api.arg = arg.to_vec();
     let backtraces = canister.may_read_log(&sender);
-    let Some(code) = &mut canister.code else {
-        return Ok(());
-    };
-    let single_use = code.module.single_use;
-    let Ok(instance) = code.query_instance() else {
+    let Ok(mut instance) = code.instance() else {
         return Err(Failure::OutOfMemory.user_error(&id, false));
     };
     let outcome = instance.run(&Entry::Export(Export::InspectMessage.name().into()), api);
-    instance.roll_back();
-    if single_use {
-        instance.set_spent();
-    }
+    code.give_back(instance);
     outcome
         .result
         .map_err(|failure| failure.user_error(&id, backtraces))?;

@@ -7,6 +7,7 @@ use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::instance::new_heap;
 use crate::execution::mode::Mode;
 use crate::execution::{Entry, Instance};
+use crate::memory::heap::Content;
 use crate::memory::stable::Stable;
 use crate::state::canister::LowMemoryHook;
 use crate::state::{Canister, Code};
@@ -281,7 +282,10 @@ fn new_code(
         Some(old) if keep => old.heap.clone(),
         _ => new_heap(module, &progress.round.store).map_err(|_| Failure::OutOfMemory)?,
     };
-    let mut instance = Instance::new(module, heap.clone(), None).map_err(memory)?;
+    // A heap that is kept is as pre_upgrade left it.
+    let before = old.filter(|_| keep).and_then(|old| old.instance.as_ref());
+    let content = Content::Latest(before.map(|instance| instance.view().as_ref()));
+    let mut instance = Instance::new(module, heap.clone(), None, content).map_err(memory)?;
     instance.set_memory64(module.memory64);
     let globals = instance.globals().to_vec();
     let wide = module.memory64;
@@ -305,7 +309,7 @@ fn new_code(
         heap,
         globals,
         instance: Some(instance),
-        query_instance: None,
+        pool: Arc::default(),
     })
 }
 

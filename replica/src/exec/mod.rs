@@ -11,7 +11,9 @@ pub use respond::{Verdict, respond};
 use crate::cycles::Fees;
 use crate::execution::api::{Api, Environment, Response};
 use crate::execution::mode::Mode;
+use crate::log::Log;
 use crate::memory::heap::MAX_HEAP32;
+use crate::memory::stable::Stable;
 use crate::persist::FileStore;
 use crate::state::{Canister, Status};
 use crate::{IngressStatus, Principal};
@@ -85,8 +87,33 @@ pub fn environment(canister: &Canister, round: &RoundContext) -> Environment {
     }
 }
 
-/// The System API's state at the start of an execution.
+/// What an execution starts with.
+pub struct Start {
+    pub env: Environment,
+    /// The heap has 64-bit addresses.
+    pub wide: bool,
+    pub balance: u128,
+    pub stable: Stable,
+    pub log: Log,
+}
+
+/// The System API's state at the start of an execution of a canister.
 pub fn new_api(canister: &Canister, round: &RoundContext, mode: Mode, limit: u64) -> Api {
+    let start = Start {
+        env: environment(canister, round),
+        wide: canister
+            .code
+            .as_ref()
+            .is_some_and(|code| code.module.memory64),
+        balance: canister.cycles,
+        stable: canister.stable.fork(),
+        log: canister.log.following(),
+    };
+    api(start, mode, limit)
+}
+
+/// The System API's state at the start of an execution.
+pub fn api(start: Start, mode: Mode, limit: u64) -> Api {
     let access = match mode {
         Mode::Start | Mode::Init | Mode::PreUpgrade => STABLE_ACCESS_UPGRADE,
         _ if mode.is_replicated() => STABLE_ACCESS_UPDATE,
@@ -94,12 +121,9 @@ pub fn new_api(canister: &Canister, round: &RoundContext, mode: Mode, limit: u64
     };
     Api {
         mode,
-        env: environment(canister, round),
+        env: start.env,
         limit,
-        wide: canister
-            .code
-            .as_ref()
-            .is_some_and(|code| code.module.memory64),
+        wide: start.wide,
         context_instructions: 0,
         caller: Vec::new(),
         arg: Vec::new(),
@@ -109,8 +133,8 @@ pub fn new_api(canister: &Canister, round: &RoundContext, mode: Mode, limit: u64
         answerable: true,
         cycles_available: 0,
         cycles_refunded: 0,
-        balance: canister.cycles,
-        stable: canister.stable.fork(),
+        balance: start.balance,
+        stable: start.stable,
         stable_access_limit: (access, access),
         cycles_accepted: 0,
         cycles_burnt: 0,
@@ -122,7 +146,7 @@ pub fn new_api(canister: &Canister, round: &RoundContext, mode: Mode, limit: u64
         new_certified_data: None,
         new_timer: None,
         accepted: false,
-        log: canister.log.following(),
+        log: start.log,
         grown: 0,
     }
 }

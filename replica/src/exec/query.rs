@@ -1,15 +1,16 @@
 //! Queries, which change nothing, and composite queries, which call other queries.
 
-use super::{RoundContext, dirty_pages_cost, new_api};
+use super::dirty_pages_cost;
+use crate::DataCertificate;
+use crate::committed::{CanisterView, CodeView, Views};
 use crate::cycles::QUERY_LIMIT;
-use crate::execution::api::{Answer, Api, Call, Closure, Response};
+use crate::execution::api::{Answer, Api, Call, Certificate, Closure, Response};
 use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::mode::Mode;
-use crate::execution::{Entry, Outcome};
-use crate::state::{Canister, Status};
+use crate::execution::{Entry, Instance, Outcome};
+use crate::memory::stable::Stable;
 use crate::wasm::{CompiledModule, MethodKind};
 use candid::Principal;
-use std::collections::BTreeMap;
 
 /// Depth of calls among composite queries.
 const MAX_DEPTH: usize = 6;
@@ -22,11 +23,9 @@ pub struct Query<'a> {
     pub canister: Principal,
     pub method: &'a str,
     pub arg: &'a [u8],
-    pub certificate: Option<Vec<u8>>,
+    pub certificate: Option<DataCertificate>,
+    pub time_ns: u64,
 }
-
-/// The canisters that queries run on.
-pub type Canisters = BTreeMap<Principal, Canister>;
 
 /// How a query ended.
 pub struct Answered {
@@ -36,10 +35,10 @@ pub struct Answered {
 }
 
 /// Answers a query from the committed state.
-pub fn query(canisters: &mut Canisters, query: Query<'_>, round: &RoundContext) -> Answered {
+pub fn query(canisters: &Views, query: Query<'_>) -> Answered {
     let mut graph = Graph {
         canisters,
-        round,
+        time_ns: query.time_ns,
         instructions: 0,
         certificate: query.certificate,
         active: Vec::new(),
@@ -52,15 +51,39 @@ pub fn query(canisters: &mut Canisters, query: Query<'_>, round: &RoundContext) 
 }
 
 struct Graph<'a> {
-    canisters: &'a mut Canisters,
-    round: &'a RoundContext,
+    canisters: &'a Views,
+    time_ns: u64,
     instructions: u64,
-    certificate: Option<Vec<u8>>,
+    certificate: Option<DataCertificate>,
     /// Canisters with an open composite query.
     active: Vec<Principal>,
 }
 
-impl Graph<'_> {
+/// One query and its callbacks: what they change is seen by them alone.
+struct Frame<'a> {
+    canister: &'a CanisterView,
+    code: &'a CodeView,
+    instance: Instance,
+    stable: Stable,
+}
+
+impl<'a> Frame<'a> {
+    fn new(canister: &'a CanisterView) -> Result<Frame<'a>, Failure> {
+        let code = canister.code.as_ref().ok_or(Failure::NoModule)?;
+        Ok(Frame {
+            canister,
+            code,
+            instance: code.instance().map_err(|_| Failure::OutOfMemory)?,
+            stable: canister.stable.fork(),
+        })
+    }
+
+    fn end(self) {
+        self.code.give_back(self.instance);
+    }
+}
+
+impl<'a> Graph<'a> {
     fn entry(
         &mut self,
         sender: Principal,
@@ -70,11 +93,11 @@ impl Graph<'_> {
     ) -> Result<Response, UserError> {
         let canister = self.canisters.get(&id).ok_or_else(|| not_found(&id))?;
         let backtraces = canister.may_read_log(&sender);
-        let kind = check(canister, method, self.round, false)?;
+        let kind = check(canister, method)?;
         let caller = sender.as_slice().to_vec();
         let response = match kind {
-            MethodKind::CompositeQuery => self.composite(id, caller, method, arg),
-            _ => self.simple(id, caller, method, arg, true),
+            MethodKind::CompositeQuery => self.composite(canister, caller, method, arg),
+            _ => self.simple(canister, caller, method, arg, true),
         };
         match response {
             Ok(Response::None) => Err(UserError::new(
@@ -86,68 +109,62 @@ impl Graph<'_> {
         }
     }
 
-    /// Runs an entry point on a canister's query instance; one that `continues` sees what the
-    /// query did so far.
+    /// Runs an entry point, which sees what the frame did so far; when it fails, its changes are
+    /// undone.
     fn run(
         &mut self,
-        id: Principal,
+        frame: &mut Frame<'_>,
         entry: &Entry,
         mode: Mode,
-        continues: bool,
         set: impl FnOnce(&mut Api),
-    ) -> Result<Outcome, Failure> {
-        let canister = self.canisters.get_mut(&id).ok_or(Failure::NoModule)?;
+    ) -> Outcome {
         let limit = QUERY_LIMIT.min(GRAPH_LIMIT.saturating_sub(self.instructions));
-        let mut api = new_api(canister, self.round, mode, QUERY_LIMIT);
+        let mut api = frame.canister.api(mode, QUERY_LIMIT, self.time_ns);
+        api.stable = frame.stable.fork();
         set(&mut api);
-        let code = canister.code.as_mut().ok_or(Failure::NoModule)?;
-        let instance = match code.query_instance.as_mut() {
-            Some(instance) if continues => instance,
-            _ => code.query_instance().map_err(|_| Failure::OutOfMemory)?,
-        };
+        let instance = &mut frame.instance;
         let before = instance.view().snapshot();
+        let globals = instance.current_globals();
         let mut outcome = instance.run_within(entry, api, limit);
         if mode != Mode::Query || !self.active.is_empty() {
             let pages = instance.view().changed_since(&before);
             outcome.instructions += dirty_pages_cost(pages, outcome.api.wide);
-            if continues && outcome.result.is_err() {
-                instance.view().restore(&before);
-            }
+        }
+        if outcome.result.is_ok() {
+            let stable = std::mem::replace(&mut outcome.api.stable, frame.stable.fork());
+            frame.stable = stable;
+            frame.stable.commit();
+        } else {
+            instance.view().restore(&before);
+            instance.put_globals(&globals);
         }
         self.instructions += outcome.instructions;
-        Ok(outcome)
+        outcome
     }
 
-    /// Undoes what a canister's query instance did.
-    fn clean(&mut self, id: &Principal) {
-        if let Some(code) = self.canisters.get_mut(id).and_then(|c| c.code.as_mut()) {
-            let single_use = code.module.single_use;
-            if let Some(instance) = code.query_instance.as_mut() {
-                instance.roll_back();
-                if single_use {
-                    instance.set_spent();
-                }
-            }
-        }
+    fn certificate(&self, canister: &CanisterView, entry_point: bool) -> Option<Certificate> {
+        let source = self.certificate.clone().filter(|_| entry_point)?;
+        let (id, data) = (canister.id, canister.certified_data.clone());
+        Some(Certificate::new(move || source(&id, &data)))
     }
 
     fn simple(
         &mut self,
-        id: Principal,
+        canister: &CanisterView,
         caller: Vec<u8>,
         method: &str,
         arg: &[u8],
         entry_point: bool,
     ) -> Result<Response, Failure> {
-        let certificate = self.certificate.clone().filter(|_| entry_point);
+        let certificate = self.certificate(canister, entry_point);
         let entry = Entry::Export(CompiledModule::method_export(MethodKind::Query, method));
-        let outcome = self.run(id, &entry, Mode::Query, false, |api| {
+        let mut frame = Frame::new(canister)?;
+        let outcome = self.run(&mut frame, &entry, Mode::Query, |api| {
             api.caller = caller;
             api.arg = arg.to_vec();
             api.env.certificate = certificate;
         });
-        self.clean(&id);
-        let outcome = outcome?;
+        frame.end();
         outcome.result?;
         Ok(outcome.api.response)
     }
@@ -155,37 +172,38 @@ impl Graph<'_> {
     /// Runs a composite query with its calls and callbacks, one after the other.
     fn composite(
         &mut self,
-        id: Principal,
+        canister: &CanisterView,
         caller: Vec<u8>,
         method: &str,
         arg: &[u8],
     ) -> Result<Response, Failure> {
-        let entry_point = self.active.is_empty();
-        let certificate = self.certificate.clone().filter(|_| entry_point);
-        self.active.push(id);
-        let result = self.composite_calls(id, &caller, method, arg, certificate);
-        self.clean(&id);
+        let certificate = self.certificate(canister, self.active.is_empty());
+        let mut frame = Frame::new(canister)?;
+        self.active.push(canister.id);
+        let result = self.composite_calls(&mut frame, &caller, method, arg, certificate);
         self.active.pop();
+        frame.end();
         result
     }
 
     fn composite_calls(
         &mut self,
-        id: Principal,
+        frame: &mut Frame<'_>,
         caller: &[u8],
         method: &str,
         arg: &[u8],
-        certificate: Option<Vec<u8>>,
+        certificate: Option<Certificate>,
     ) -> Result<Response, Failure> {
+        let id = frame.canister.id;
         let entry = Entry::Export(CompiledModule::method_export(
             MethodKind::CompositeQuery,
             method,
         ));
-        let outcome = self.run(id, &entry, Mode::CompositeQuery, false, |api| {
+        let outcome = self.run(frame, &entry, Mode::CompositeQuery, |api| {
             api.caller = caller.to_vec();
             api.arg = arg.to_vec();
             api.env.certificate = certificate;
-        })?;
+        });
         let mut instructions = outcome.instructions;
         outcome.result?;
         let mut response = outcome.api.response;
@@ -202,7 +220,7 @@ impl Graph<'_> {
                 api.answerable = response == Response::None;
                 api.context_instructions = instructions;
             };
-            let outcome = self.run(id, &Entry::Closure(closure), mode, true, set)?;
+            let outcome = self.run(frame, &Entry::Closure(closure), mode, set);
             instructions += outcome.instructions;
             match outcome.result {
                 Ok(()) => {
@@ -212,7 +230,7 @@ impl Graph<'_> {
                     open.extend(outcome.api.calls);
                 }
                 Err(failure) => {
-                    let failure = self.cleanup(id, caller, call.on_cleanup, failure);
+                    let failure = self.cleanup(frame, caller, call.on_cleanup, failure);
                     if open.is_empty() && response == Response::None {
                         return Err(failure);
                     }
@@ -224,7 +242,7 @@ impl Graph<'_> {
 
     fn cleanup(
         &mut self,
-        id: Principal,
+        frame: &mut Frame<'_>,
         caller: &[u8],
         closure: Option<Closure>,
         failure: Failure,
@@ -233,14 +251,8 @@ impl Graph<'_> {
             return failure;
         };
         let set = |api: &mut Api| api.caller = caller.to_vec();
-        let outcome = self.run(
-            id,
-            &Entry::Closure(closure),
-            Mode::CompositeCleanup,
-            true,
-            set,
-        );
-        match outcome.and_then(|outcome| outcome.result) {
+        let entry = Entry::Closure(closure);
+        match self.run(frame, &entry, Mode::CompositeCleanup, set).result {
             Ok(()) => failure,
             Err(second) => Failure::Cleanup(Box::new(failure), Box::new(second)),
         }
@@ -258,7 +270,7 @@ impl Graph<'_> {
         let Some(canister) = self.canisters.get(&call.callee) else {
             return Answer::Reject(3, format!("Canister {} not found", call.callee));
         };
-        let kind = match check(canister, &call.method, self.round, true) {
+        let kind = match check(canister, &call.method) {
             Ok(kind) => kind,
             Err(error) => return rejected(error),
         };
@@ -270,15 +282,8 @@ impl Graph<'_> {
                     "Call graph loop",
                 ));
             }
-            MethodKind::CompositeQuery => {
-                self.composite(call.callee, sender, &call.method, &call.arg)
-            }
-            _ if self.active.contains(&call.callee) => {
-                // The caller's own uncommitted changes must survive: it is asked on a fresh
-                // instance of the committed state.
-                self.aside(call.callee, sender, &call.method, &call.arg)
-            }
-            _ => self.simple(call.callee, sender, &call.method, &call.arg, false),
+            MethodKind::CompositeQuery => self.composite(canister, sender, &call.method, &call.arg),
+            _ => self.simple(canister, sender, &call.method, &call.arg, false),
         };
         match result {
             Ok(Response::Reply(reply)) => Answer::Reply(reply),
@@ -290,28 +295,10 @@ impl Graph<'_> {
             Err(failure) => rejected(failure.user_error(&call.callee, false)),
         }
     }
-
-    /// Like [`Graph::simple`] on a canister whose query instance is in use.
-    fn aside(
-        &mut self,
-        id: Principal,
-        caller: Vec<u8>,
-        method: &str,
-        arg: &[u8],
-    ) -> Result<Response, Failure> {
-        let mut kept = None;
-        if let Some(code) = self.canisters.get_mut(&id).and_then(|c| c.code.as_mut()) {
-            kept = code.query_instance.take();
-        }
-        let result = self.simple(id, caller, method, arg, false);
-        if let Some(code) = self.canisters.get_mut(&id).and_then(|c| c.code.as_mut()) {
-            code.query_instance = kept;
-        }
-        result
-    }
 }
 
-fn not_found(id: &Principal) -> UserError {
+/// The error for a canister that is not there.
+pub fn not_found(id: &Principal) -> UserError {
     UserError::new(
         ErrorCode::CanisterNotFound,
         format!("Canister {id} not found"),
@@ -319,22 +306,17 @@ fn not_found(id: &Principal) -> UserError {
 }
 
 /// Checks that a canister can answer that query.
-fn check(
-    canister: &Canister,
-    method: &str,
-    round: &RoundContext,
-    nested: bool,
-) -> Result<MethodKind, UserError> {
+fn check(canister: &CanisterView, method: &str) -> Result<MethodKind, UserError> {
     let id = canister.id;
-    match canister.status {
-        Status::Running => {}
-        Status::Stopping(_) => {
+    match canister.env.status {
+        1 => {}
+        2 => {
             return Err(UserError::new(
                 ErrorCode::CanisterStopping,
                 format!("Canister {id} is not running"),
             ));
         }
-        Status::Stopped => {
+        _ => {
             return Err(UserError::new(
                 ErrorCode::CanisterStopped,
                 format!(
@@ -343,8 +325,7 @@ fn check(
             ));
         }
     }
-    let _ = nested;
-    if canister.cycles < canister.freezing_limit(round.fees) {
+    if canister.frozen {
         return Err(UserError::new(
             ErrorCode::CanisterOutOfCycles,
             format!(

@@ -6,12 +6,36 @@ use crate::cycles::Fees;
 use crate::log::Log;
 use crate::memory::stable::Stable;
 use candid::Principal;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Largest reply or reject of a replicated message, in bytes.
 pub const MAX_REPLY: usize = 2 << 20;
 /// Largest reply of a query, in bytes.
 pub const MAX_QUERY_REPLY: usize = 3 << 20;
+
+/// A data certificate, made when it is read first.
+#[derive(Clone)]
+pub struct Certificate(Arc<LazyLock<Vec<u8>, MakeCertificate>>);
+
+type MakeCertificate = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+impl Certificate {
+    /// A certificate that `make` gives.
+    pub fn new(make: impl FnOnce() -> Vec<u8> + Send + 'static) -> Certificate {
+        Certificate(Arc::new(LazyLock::new(Box::new(make))))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate")
+    }
+}
 
 /// The surroundings of an execution, which it cannot change.
 #[derive(Clone, Debug)]
@@ -24,7 +48,7 @@ pub struct Environment {
     /// 1 running, 2 stopping, 3 stopped.
     pub status: u32,
     pub root_key: Arc<[u8]>,
-    pub certificate: Option<Vec<u8>>,
+    pub certificate: Option<Certificate>,
     pub variables: Arc<[(String, String)]>,
     pub global_timer: Option<u64>,
     pub fees: Fees,

@@ -2,6 +2,7 @@
 
 use super::host::{self, Host};
 use crate::memory::heap::{MAX_HEAP32, MAX_HEAP64, View};
+use crate::persist::FileStore;
 use crate::wasm::ModuleCache;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -31,15 +32,16 @@ pub struct InstancePre {
 
 thread_local! {
     /// The heap of the instance that this thread is about to make.
-    static NEXT_HEAP: RefCell<Option<NextHeap>> = const { RefCell::new(None) };
+    static NEXT_HEAP: RefCell<Option<Arc<View>>> = const { RefCell::new(None) };
 }
 
-type NextHeap = Box<dyn FnOnce(usize, usize) -> std::io::Result<Arc<View>>>;
+/// Address space of a heap, and the inaccessible bytes behind it.
+pub(super) const HEAP_ROOM: (usize, usize) = (MAX_HEAP64, GUARD);
+const GUARD: usize = 2 << 30;
 
-/// Gives the heap for the instance that this thread makes next, as a function of the bytes to
-/// reserve and to guard.
-pub(super) fn set_next_heap(make: NextHeap) {
-    NEXT_HEAP.with(|next| *next.borrow_mut() = Some(make));
+/// Gives the heap for the instance that this thread makes next.
+pub(super) fn set_next_heap(view: Arc<View>) {
+    NEXT_HEAP.with(|next| *next.borrow_mut() = Some(view));
 }
 
 struct Heaps;
@@ -54,13 +56,15 @@ unsafe impl MemoryCreator for Heaps {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let make = NEXT_HEAP
+        let view = NEXT_HEAP
             .with(|next| next.borrow_mut().take())
             .ok_or("no heap was prepared for this instance")?;
         let reserved = reserved
             .unwrap_or(0)
             .max(maximum.unwrap_or(0).min(MAX_HEAP64));
-        let view = make(reserved, guard).map_err(|error| error.to_string())?;
+        if view.room() < reserved + guard {
+            return Err("the heap that was prepared is too small".into());
+        }
         Ok(Box::new(HeapMemory(view)))
     }
 }
@@ -108,7 +112,7 @@ impl Engine {
             .async_stack_size(THREAD_STACK)
             .memory_init_cow(false)
             .memory_reservation(MAX_HEAP32 as u64)
-            .memory_guard_size(2 << 30)
+            .memory_guard_size(GUARD as u64)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable)
             .wasm_exceptions(false)
             .wasm_extended_const(false)
@@ -132,12 +136,29 @@ impl Engine {
         })
     }
 
-    /// Compiles a metered module.
+    /// Compiles a metered module, or takes what was compiled before from the store's file `name`,
+    /// which stands for the module.
     ///
     /// # Errors
     /// When the engine refuses it.
-    pub fn compile(&self, wasm: &[u8], memory64: bool) -> wasmtime::Result<InstancePre> {
-        let module = wasmtime::Module::new(&self.engine, wasm)?;
+    pub fn compile(
+        &self,
+        wasm: &[u8],
+        memory64: bool,
+        store: &FileStore,
+        name: &str,
+    ) -> wasmtime::Result<InstancePre> {
+        let module = match self.compiled(store, name) {
+            Some(module) => module,
+            None => {
+                let module = wasmtime::Module::new(&self.engine, wasm)?;
+                if store.dir().is_some() {
+                    // Without it the next process compiles again.
+                    let _ = store.keep(name, &module.serialize()?);
+                }
+                module
+            }
+        };
         let linker = if memory64 {
             &self.linker64
         } else {
@@ -147,5 +168,16 @@ impl Engine {
             engine: self.engine.clone(),
             pre: linker.instantiate_pre(&module)?,
         })
+    }
+
+    /// What another process compiled; none when it was another engine.
+    fn compiled(&self, store: &FileStore, name: &str) -> Option<wasmtime::Module> {
+        let path = store.dir()?.join(name);
+        if !path.exists() {
+            return None;
+        }
+        // SAFETY: the file was written by `compile` into the replica's own directory, whole, and
+        // is not changed afterwards; another version or setting of the engine is an error.
+        unsafe { wasmtime::Module::deserialize_file(&self.engine, path) }.ok()
     }
 }

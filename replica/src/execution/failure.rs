@@ -9,17 +9,18 @@ use candid::Principal;
 #[repr(u16)]
 pub enum ErrorCode {
     SubnetOversubscribed = 101,
+    IngressMessageTimeout = 202,
     StopCanisterRequestTimeout = 206,
     CanisterOutOfCycles = 207,
     InstallCodeRateLimited = 209,
-    InsufficientMemoryAllocation = 210,
+    CanisterHeapDeltaRateLimited = 210,
     CanisterNotFound = 301,
-    CanisterMethodNotFoundOnSubnet = 302,
-    CanisterNotHostedBySubnet = 305,
-    InvalidManagementPayload = 402,
+    CanisterSnapshotNotFound = 305,
+    InsufficientMemoryAllocation = 402,
     InsufficientCyclesForCreate = 403,
+    CanisterNotHostedBySubnet = 405,
     CanisterRejectedMessage = 406,
-    IngressMessageTimeout = 408,
+    InvalidManagementPayload = 408,
     CanisterTrapped = 502,
     CanisterCalledTrap = 503,
     CanisterContractViolation = 504,
@@ -42,7 +43,6 @@ pub enum ErrorCode {
     CanisterWasmModuleNotFound = 537,
     CanisterAlreadyInstalled = 538,
     CanisterWasmMemoryLimitExceeded = 539,
-    ReservedCyclesLimitExceededInMemoryAllocation = 540,
 }
 
 impl ErrorCode {

@@ -767,7 +767,7 @@ fn define_canister<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         c.allow(mode::CERTIFICATE)?;
         certificate(c.api())?;
         c.copy_out(dst.to_u64(), offset.to_u64(), size.to_u64(), |api| {
-            api.env.certificate.as_deref().unwrap_or(&[])
+            api.env.certificate.as_ref().map_or(&[], |certificate| certificate.bytes())
         })
     });
     api!(linker, time() -> i64, |c| {
@@ -795,7 +795,8 @@ fn define_canister<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()
 fn certificate(api: &Api) -> Result<&[u8]> {
     api.env
         .certificate
-        .as_deref()
+        .as_ref()
+        .map(|certificate| certificate.bytes())
         .ok_or_else(|| violation("ic0_data_certificate_size called without a certificate"))
 }
 

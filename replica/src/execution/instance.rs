@@ -1,10 +1,10 @@
 //! An instance of a canister's module, kept from message to message.
 
 use super::api::{Api, Closure};
-use super::engine::{InstancePre, set_next_heap};
+use super::engine::{self, InstancePre, set_next_heap};
 use super::failure::{Failure, HostTrap};
 use super::host::Host;
-use crate::memory::heap::{Heap, MAX_HEAP32, MAX_HEAP64, View};
+use crate::memory::heap::{Content, Heap, MAX_HEAP32, MAX_HEAP64, View};
 use crate::persist::FileStore;
 use crate::wasm::CompiledModule;
 use crate::wasm::instrument::{COUNTER, GLOBAL, START, TABLE};
@@ -105,7 +105,8 @@ pub fn heap_capacity(module: &CompiledModule) -> usize {
 }
 
 impl Instance {
-    /// Makes an instance on a heap; without `globals` they have their initial values.
+    /// Makes an instance on a heap with that content; without `globals` they have their initial
+    /// values.
     ///
     /// # Errors
     /// When the engine has no memory for it.
@@ -113,24 +114,21 @@ impl Instance {
         module: &CompiledModule,
         heap: Arc<Heap>,
         globals: Option<&[Option<GlobalValue>]>,
+        content: Content<'_>,
     ) -> Result<Instance, String> {
         let InstancePre { engine, pre } = &module.pre;
         let mut store = Store::new(engine, Host::default());
         store.limiter(|host| host);
-        let view = if module.has_memory {
-            let (send, receive) = std::sync::mpsc::channel();
-            set_next_heap(Box::new(move |reserved, guard| {
-                let view = View::new(heap, reserved, guard)?;
-                let _ = send.send(view.clone());
-                Ok(view)
-            }));
-            let instance = pre.instantiate(&mut store).map_err(failed)?;
-            (instance, receive.try_recv().map_err(failed)?)
+        let (reserved, guard) = if module.has_memory {
+            engine::HEAP_ROOM
         } else {
-            let instance = pre.instantiate(&mut store).map_err(failed)?;
-            (instance, View::new(heap, 0, 0).map_err(failed)?)
+            (0, 0)
         };
-        let (instance, view) = view;
+        let view = View::new(heap, reserved, guard, content).map_err(failed)?;
+        if module.has_memory {
+            set_next_heap(view.clone());
+        }
+        let instance = pre.instantiate(&mut store).map_err(failed)?;
         let faults = view.clone();
         // SAFETY: the handler only calls `View::fault`, which is safe in signal handlers.
         unsafe {
@@ -175,6 +173,19 @@ impl Instance {
             .iter()
             .map(|global| GlobalValue::from_val(&global.get(&mut self.store)))
             .collect()
+    }
+
+    /// Values that the mutable globals have now.
+    pub fn current_globals(&mut self) -> Vec<Option<GlobalValue>> {
+        self.read_globals()
+    }
+
+    /// Gives the mutable globals values that they had before.
+    pub fn put_globals(&mut self, values: &[Option<GlobalValue>]) {
+        for (global, value) in self.globals.iter().zip(values) {
+            let set = value.map(|value| global.set(&mut self.store, value.to_val()));
+            debug_assert!(set.is_none_or(|set| set.is_ok()));
+        }
     }
 
     fn restore_globals(&mut self) -> Result<(), String> {

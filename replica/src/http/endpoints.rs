@@ -194,11 +194,7 @@ impl Endpoints {
         check_effective(scope, &canister_id, &method_name, &arg).map_err(bad_request)?;
         let (result, time_ns) = self
             .machine
-            .run(move |machine| {
-                let replica = &mut machine.replica;
-                let result = replica.query(sender, canister_id, &method_name, &arg);
-                (result, replica.time_ns())
-            })
+            .query(sender, canister_id, method_name, arg)
             .await
             .map_err(|_| self.no_answer())?;
         Ok(self.signed(result, request.id, time_ns))

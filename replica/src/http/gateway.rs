@@ -259,13 +259,10 @@ impl Gateway {
         method: &str,
         arg: Vec<u8>,
     ) -> Result<Vec<u8>, PageError> {
-        let method = method.to_owned();
-        let answered = self.machine.run(move |machine| {
-            machine
-                .replica
-                .query(Principal::anonymous(), canister, &method, &arg)
-        });
-        match answered.await.map_err(|_| PageError::Replica)? {
+        let anonymous = Principal::anonymous();
+        let answered = self.machine.query(anonymous, canister, method.into(), arg);
+        let (result, _) = answered.await.map_err(|_| PageError::Replica)?;
+        match result {
             QueryResult::Replied(reply) => Ok(reply),
             QueryResult::Rejected(reject) => Err(reject.into()),
         }

@@ -5,21 +5,23 @@ use super::certified::{CertifiedState, Parts, canister_tree, subnet_trees};
 use super::keys::Keys;
 use super::requests::{Owner, RequestId, Requests};
 use super::tree::Tree;
-use crate::{CanisterInfo, Ingress, Principal, Reject, Replica};
+use crate::{CanisterInfo, Committed, Ingress, Principal, QueryResult, Reject, Replica};
 use ic_transport_types::SubnetMetrics;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How old the published time may be when the machine is idle.
 const MAX_AGE: Duration = Duration::from_millis(500);
 /// How often forgotten requests are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
+/// Most queries at the same time; there are not more than cores.
+const MAX_QUERIES: usize = 6;
 /// How many commands are taken between two rounds.
 const MAX_COMMANDS: usize = 1_024;
 
@@ -37,6 +39,11 @@ pub struct Published {
     executing: AtomicBool,
     running: AtomicBool,
     round: AtomicU64,
+    /// Replica time minus wall clock, in nanoseconds: time travel.
+    offset_ns: AtomicI64,
+    committed: Committed,
+    /// Queries that may run at the same time.
+    queries: Semaphore,
 }
 
 /// The state after the last round.
@@ -102,6 +109,20 @@ impl Published {
         self.round.load(Ordering::Acquire)
     }
 
+    /// Now by the replica's clock, in nanoseconds since 1970.
+    fn now_ns(&self) -> u64 {
+        let offset = self.offset_ns.load(Ordering::Acquire);
+        wall_ns().saturating_add_signed(offset)
+    }
+
+    fn set_snapshot(&self, snapshot: Snapshot) {
+        let mut published = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *published = Arc::new(snapshot);
+    }
+
     fn owners(&self) -> std::sync::MutexGuard<'_, BTreeMap<RequestId, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,6 +167,38 @@ impl Handle {
         receive.recv().map_err(|_| Stopped)
     }
 
+    /// Answers a query from the state after the last round, also while a round runs. Gives the
+    /// time of the answer too, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// When the machine has stopped.
+    pub async fn query(
+        &self,
+        sender: Principal,
+        canister: Principal,
+        method: String,
+        arg: Vec<u8>,
+    ) -> Result<(QueryResult, u64), Stopped> {
+        let published = self.published.clone();
+        if !published.is_running() {
+            return Err(Stopped);
+        }
+        let _turn = self
+            .published
+            .queries
+            .acquire()
+            .await
+            .map_err(|_| Stopped)?;
+        let answered = tokio::task::spawn_blocking(move || {
+            let now = published.now_ns();
+            let (result, _) = published
+                .committed
+                .query(sender, canister, &method, &arg, now);
+            (result, now)
+        });
+        answered.await.map_err(|_| Stopped)
+    }
+
     /// The state to certify from: a fresh one, or while a round runs the last one.
     pub async fn fresh_snapshot(&self) -> Arc<Snapshot> {
         if !self.published.is_executing() {
@@ -181,8 +234,6 @@ pub struct Machine {
     wake: Vec<oneshot::Sender<()>>,
     changed: bool,
     stop: bool,
-    /// Replica time minus wall clock, in nanoseconds: time travel.
-    offset_ns: i128,
     round_interval: Duration,
     next_round: Instant,
     next_sweep: Instant,
@@ -232,6 +283,8 @@ impl Machine {
             // A stored state may be ahead of the clock.
             None => i128::from(start.saturating_sub(wall)),
         };
+        let offset_ns = i64::try_from(offset_ns).unwrap_or(0);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let parts = Parts {
             canisters: Tree::empty(),
             requests: Tree::empty(),
@@ -248,13 +301,21 @@ impl Machine {
             executing: AtomicBool::new(false),
             running: AtomicBool::new(true),
             round: AtomicU64::new(0),
+            offset_ns: AtomicI64::new(offset_ns),
+            committed: replica.committed(),
+            queries: Semaphore::new(cores.clamp(2, MAX_QUERIES)),
         });
         replica.set_identity(keys.subnet_id(), keys.root_key_der().to_vec());
         let source = published.clone();
-        replica.set_data_certificate(Box::new(move |canister, _certified_data| {
-            Some(source.snapshot().certified.data_certificate(canister))
+        replica.set_data_certificate(Arc::new(move |canister, _certified_data| {
+            source.snapshot().certified.data_certificate(canister)
         }));
         let now = Instant::now();
+        for (id, _) in replica.ingress_statuses() {
+            if let Some(owner) = replica.ingress_owner(&id) {
+                published.owners().insert(id, owner);
+            }
+        }
         let mut machine = Machine {
             replica,
             keys,
@@ -267,7 +328,6 @@ impl Machine {
             wake: Vec::new(),
             changed: true,
             stop: false,
-            offset_ns,
             round_interval,
             next_round: now,
             next_sweep: now + SWEEP,
@@ -292,8 +352,8 @@ impl Machine {
                 receiver: ingress.canister_id,
             };
             // Clients go by the wall clock, canisters by the replica's time.
-            let expiry = i128::from(ingress.ingress_expiry_ns) + self.offset_ns;
-            ingress.ingress_expiry_ns = u64::try_from(expiry.max(0)).unwrap_or(u64::MAX);
+            let offset = self.published.offset_ns.load(Ordering::Acquire);
+            ingress.ingress_expiry_ns = ingress.ingress_expiry_ns.saturating_add_signed(offset);
             self.replica.submit(ingress)?;
             self.requests.insert(id, Some(owner));
             self.published.owners().insert(id, owner);
@@ -310,7 +370,10 @@ impl Machine {
         let before = self.replica.time_ns();
         let answer = f(&mut self.replica);
         let travelled = self.replica.time_ns().saturating_sub(before);
-        self.offset_ns += i128::from(travelled);
+        let travelled = i64::try_from(travelled).unwrap_or(i64::MAX);
+        self.published
+            .offset_ns
+            .fetch_add(travelled, Ordering::AcqRel);
         self.adopt_changes();
         answer
     }
@@ -361,7 +424,9 @@ impl Machine {
             return self.next_round.saturating_duration_since(Instant::now());
         }
         match self.replica.next_timer_ns() {
-            Some(timer) => longest.min(Duration::from_nanos(timer.saturating_sub(self.now_ns()))),
+            Some(timer) => longest.min(Duration::from_nanos(
+                timer.saturating_sub(self.published.now_ns()),
+            )),
             None => longest,
         }
     }
@@ -377,7 +442,7 @@ impl Machine {
     fn round(&mut self) {
         let start = Instant::now();
         self.published.executing.store(true, Ordering::Release);
-        self.replica.execute_round();
+        self.replica.run_round();
         self.requests.update_pending(&self.replica, &mut self.wake);
         self.refresh_canisters();
         self.publish();
@@ -441,11 +506,8 @@ impl Machine {
             canisters: self.access.clone(),
             metrics: self.metrics(),
         };
-        *self
-            .published
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        let published = self.published.clone();
+        self.replica.commit(|| published.set_snapshot(snapshot));
         self.published_at = Instant::now();
         self.changed = false;
         for waiter in self.wake.drain(..) {
@@ -500,12 +562,8 @@ impl Machine {
         self.next_sweep = Instant::now() + SWEEP;
     }
 
-    fn now_ns(&self) -> u64 {
-        u64::try_from(i128::from(wall_ns()) + self.offset_ns).unwrap_or(0)
-    }
-
     fn set_time(&mut self) {
-        let now = self.now_ns();
+        let now = self.published.now_ns();
         self.replica.set_time_ns(now);
     }
 }

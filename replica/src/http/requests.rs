@@ -2,7 +2,8 @@
 
 use super::certified::request_tree;
 use super::tree::Tree;
-use crate::{IngressStatus, Principal, Replica};
+pub use crate::Owner;
+use crate::{IngressStatus, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 
@@ -23,15 +24,6 @@ struct Known {
     stage: Option<Stage>,
     tree: Option<Tree>,
     waiters: Vec<oneshot::Sender<()>>,
-}
-
-/// Who sent a request to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Who called.
-    pub sender: Principal,
-    /// Who was called.
-    pub receiver: Principal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +107,7 @@ impl Requests {
         let mut changed = false;
         for (id, status) in replica.ingress_statuses() {
             if !self.contains(&id) {
-                self.insert(id, None);
+                self.insert(id, replica.ingress_owner(&id));
             }
             changed |= self.set(&id, &status, wake);
         }

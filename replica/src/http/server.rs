@@ -6,6 +6,7 @@ use super::keys::Keys;
 use super::machine::{self, Handle, Machine, Stopped};
 use super::paths::Scope;
 use super::response::{Answer, allow_browsers, text};
+use crate::execution::engine::THREAD_STACK;
 use crate::{Principal, Replica, ReplicaConfig, ReplicaError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -106,7 +107,9 @@ impl Server {
             machine::start(replica, keys.clone(), config.round_interval)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(8)
+            .max_blocking_threads(12)
+            // Queries run on these threads.
+            .thread_stack_size(THREAD_STACK)
             .thread_name("http")
             .enable_all()
             .build()?;

@@ -2,8 +2,8 @@
 
 use super::types::*;
 use super::{
-    Call, DEFAULT_PROVISIONAL, Ended, amount, check_controller, decode, empty, encode, payload,
-    settings,
+    Call, DEFAULT_PROVISIONAL, Ended, amount, check_controller, chunk_store, decode, empty, encode,
+    payload, settings,
 };
 use crate::Replica;
 use crate::cycles::{INSTALL_LIMIT, SLICE};
@@ -14,6 +14,7 @@ use crate::execution::api::Answer;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::persist::FileStore;
 use crate::scheduler::DelayedAnswer;
+use crate::state::history::{ChangeDetails, DeploymentMode};
 use crate::state::ids::{canister_id, canister_index};
 use crate::state::queues::Letter;
 use crate::state::{Canister, Origin, Response, Settings, Status, StopRequest};
@@ -48,7 +49,9 @@ impl Replica {
             return Ended::Now(Err(error), call.cycles);
         }
         let caller = call.origin.caller();
-        match self.new_canister(caller, call.cycles - fee, args.settings.as_ref(), None) {
+        let version = args.sender_canister_version;
+        let settings = args.settings.as_ref();
+        match self.new_canister(caller, call.cycles - fee, settings, None, version) {
             Ok(id) => Ended::Now(encode(&CanisterIdRecord { canister_id: id }), 0),
             Err(error) => Ended::Now(Err(error), call.cycles),
         }
@@ -64,7 +67,9 @@ impl Replica {
             Some(nat) => amount(nat, "amount")?,
             None => DEFAULT_PROVISIONAL,
         };
-        let id = self.new_canister(caller, cycles, args.settings.as_ref(), args.specified_id)?;
+        let version = args.sender_canister_version;
+        let settings = args.settings.as_ref();
+        let id = self.new_canister(caller, cycles, settings, args.specified_id, version)?;
         encode(&CanisterIdRecord { canister_id: id })
     }
 
@@ -74,6 +79,7 @@ impl Replica {
         cycles: u128,
         wanted: Option<&CanisterSettings>,
         id: Option<Principal>,
+        version: Option<u64>,
     ) -> Result<Principal, UserError> {
         let mut settings = Settings::new(controller);
         if let Some(wanted) = wanted {
@@ -109,7 +115,10 @@ impl Replica {
         };
         let mut canister = Canister::new(id, controller, cycles, self.time_ns, &self.store)
             .map_err(|error| UserError::new(ErrorCode::SubnetOversubscribed, error.to_string()))?;
+        let controllers = settings.controllers.clone();
         canister.settings = settings;
+        let details = ChangeDetails::creation { controllers };
+        canister.note_change(self.time_ns, controller, version, details);
         self.canisters.insert(id, canister);
         Ok(id)
     }
@@ -141,7 +150,7 @@ impl Replica {
         } else {
             self.assemble(caller, decode(&call.arg)?)?
         };
-        let fees = self.fees();
+        let (fees, now) = (self.fees(), self.time_ns);
         let id = args.canister_id;
         let canister = self.controlled(&id, &caller)?;
         if canister.install_debit > 0 {
@@ -154,6 +163,7 @@ impl Replica {
                 ),
             ));
         }
+        let (mode, version) = (args.mode, args.sender_canister_version);
         let prepaid = fees.execution(INSTALL_LIMIT, false);
         canister.withdraw(prepaid, fees).map_err(|missing| {
             UserError::new(
@@ -180,6 +190,19 @@ impl Replica {
         canister.consumed.instructions += cost as i128;
         canister.install_debit += instructions;
         canister.heap_delta_debit += heap_delta;
+        if result.is_ok()
+            && let Some(code) = &canister.code
+        {
+            let details = ChangeDetails::code_deployment {
+                mode: match mode {
+                    InstallMode::install => DeploymentMode::install,
+                    InstallMode::reinstall => DeploymentMode::reinstall,
+                    InstallMode::upgrade(_) => DeploymentMode::upgrade,
+                },
+                module_hash: code.module.hash.to_vec(),
+            };
+            canister.note_change(now, caller, version, details);
+        }
         self.install_instructions += instructions;
         result.map(|()| (id, instructions.div_ceil(SLICE).max(1)))
     }
@@ -194,7 +217,7 @@ impl Replica {
             Engine::get().map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
         let module = engine
             .modules
-            .get(engine, &args.wasm_module)
+            .get(engine, &args.wasm_module, &self.store)
             .map_err(|error| {
                 UserError::new(
                     ErrorCode::CanisterInvalidWasm,
@@ -250,8 +273,8 @@ impl Replica {
                 .ok()
                 .and_then(|hash| store.chunks.get(&hash));
             let chunk = found.ok_or_else(|| {
-                payload(format!(
-                    "Error from Wasm chunk store: Chunk hash {} was not found",
+                chunk_store(format!(
+                    "Chunk hash {} was not found",
                     hex::encode(&chunk.hash)
                 ))
             })?;
@@ -259,8 +282,8 @@ impl Replica {
         }
         let hash: [u8; 32] = Sha256::digest(&module).into();
         if args.wasm_module_hash != hash {
-            return Err(payload(format!(
-                "Error from Wasm chunk store: Wasm module hash {} does not match given hash {}",
+            return Err(chunk_store(format!(
+                "Wasm module hash {} does not match given hash {}",
                 hex::encode(hash),
                 hex::encode(&args.wasm_module_hash)
             )));
@@ -371,10 +394,12 @@ impl Replica {
         arg: &[u8],
         effects: &mut Effects,
     ) -> Result<Vec<u8>, UserError> {
-        let args: CanisterIdRecord = decode(arg)?;
-        let store = self.store.clone();
+        let args: UninstallCode = decode(arg)?;
+        let (now, store) = (self.time_ns, self.store.clone());
         let canister = self.controlled(&args.canister_id, &caller)?;
         uninstall(canister, &store, effects);
+        let version = args.sender_canister_version;
+        canister.note_change(now, caller, version, ChangeDetails::code_uninstall);
         empty()
     }
 

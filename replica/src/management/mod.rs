@@ -3,11 +3,13 @@
 mod lifecycle;
 pub use lifecycle::uninstall;
 mod settings;
+mod snapshots;
 pub mod types;
 
 use crate::Replica;
 use crate::exec::Effects;
 use crate::execution::failure::{ErrorCode, UserError};
+use crate::log::Log;
 use crate::state::{Canister, Origin};
 use candid::{CandidType, Principal, decode_one, encode_one};
 use sha2::{Digest, Sha256};
@@ -59,6 +61,14 @@ fn payload(text: impl Into<String>) -> UserError {
     UserError::new(ErrorCode::InvalidManagementPayload, text)
 }
 
+/// What is wrong with a chunk, without a full stop.
+fn chunk_store(text: impl std::fmt::Display) -> UserError {
+    UserError::new(
+        ErrorCode::CanisterContractViolation,
+        format!("Error from Wasm chunk store: {text}."),
+    )
+}
+
 fn decode<T: CandidType + for<'a> candid::Deserialize<'a>>(arg: &[u8]) -> Result<T, UserError> {
     decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {}", causes(&error))))
 }
@@ -88,7 +98,7 @@ pub fn target(method: &str, arg: &[u8]) -> Result<Option<Principal>, UserError> 
 }
 
 /// Methods that users may call.
-const FROM_USERS: [&str; 20] = [
+const FROM_USERS: [&str; 18] = [
     "canister_status",
     "clear_chunk_store",
     "delete_canister",
@@ -106,8 +116,6 @@ const FROM_USERS: [&str; 20] = [
     "uninstall_code",
     "update_settings",
     "upload_chunk",
-    "read_canister_snapshot_metadata",
-    "read_canister_snapshot_data",
     "fetch_canister_logs",
 ];
 
@@ -221,8 +229,10 @@ impl Replica {
                 let args: CanisterInfoArgs = decode(arg)?;
                 let canister = self.find(&args.canister_id)?;
                 encode(&CanisterInfoResult {
-                    total_num_changes: canister.version,
-                    recent_changes: Vec::new(),
+                    total_num_changes: canister.history.total(),
+                    recent_changes: canister
+                        .history
+                        .latest(args.num_requested_changes.unwrap_or(0) as usize),
                     module_hash: module_hash(canister),
                     controllers: canister.settings.controllers.clone(),
                 })
@@ -230,6 +240,10 @@ impl Replica {
             "start_canister" => self.start(caller, arg, effects),
             "uninstall_code" => self.uninstall(caller, arg, effects),
             "delete_canister" => self.delete(caller, arg),
+            "take_canister_snapshot" => self.take_snapshot(caller, arg, effects),
+            "load_canister_snapshot" => self.load_snapshot(caller, arg),
+            "list_canister_snapshots" => self.list_snapshots(caller, arg),
+            "delete_canister_snapshot" => self.delete_snapshot(caller, arg),
             "upload_chunk" => self.upload_chunk(caller, arg),
             "clear_chunk_store" => {
                 let args: CanisterIdRecord = decode(arg)?;
@@ -249,7 +263,10 @@ impl Replica {
                     .collect();
                 encode(&chunks)
             }
-            "fetch_canister_logs" => self.fetch_logs(caller, arg),
+            "fetch_canister_logs" => canister_logs(caller, arg, |id| {
+                let canister = self.find(id)?;
+                Ok((canister.may_read_log(&caller), &canister.log))
+            }),
             "ecdsa_public_key" | "sign_with_ecdsa" | "schnorr_public_key" | "sign_with_schnorr"
             | "vetkd_public_key" | "vetkd_derive_key" => Err(payload(format!(
                 "{method}: this subnet holds no threshold keys"
@@ -288,16 +305,16 @@ impl Replica {
             check_controller(canister, &caller)?;
         }
         if args.chunk.len() > MAX_CHUNK {
-            return Err(payload(format!(
-                "Wasm chunk size {} exceeds the maximum chunk size of {MAX_CHUNK}.",
+            return Err(chunk_store(format!(
+                "Wasm chunk size {} exceeds the maximum chunk size of {MAX_CHUNK}",
                 args.chunk.len()
             )));
         }
         let hash: [u8; 32] = Sha256::digest(&args.chunk).into();
         if !canister.chunks.contains_key(&hash) {
             if canister.chunks.len() >= MAX_CHUNKS {
-                return Err(payload(format!(
-                    "Wasm chunk store has already reached maximum capacity of {MAX_CHUNKS} chunks."
+                return Err(chunk_store(format!(
+                    "Wasm chunk store has already reached maximum capacity of {MAX_CHUNKS} chunks"
                 )));
             }
             let cost = fees.execution(CHUNK_INSTRUCTIONS, false);
@@ -318,29 +335,47 @@ impl Replica {
             hash: hash.to_vec(),
         })
     }
+}
 
-    /// A canister's log, for who may read it.
-    pub(crate) fn fetch_logs(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
-        let args: CanisterIdRecord = decode(arg)?;
-        let canister = self.find(&args.canister_id)?;
-        if !canister.may_read_log(&caller) {
-            return Err(UserError::new(
-                ErrorCode::CanisterRejectedMessage,
-                format!("Caller {caller} is not allowed to access canister logs"),
-            ));
-        }
-        encode(&Logs {
-            canister_log_records: canister
-                .log
-                .records()
-                .map(|record| LogEntry {
-                    idx: record.index,
-                    timestamp_nanos: record.time_ns,
-                    content: record.content.clone(),
-                })
-                .collect(),
-        })
+/// The answer of `fetch_canister_logs`: `find` gives a canister's log and whether the caller may
+/// read it.
+pub fn canister_logs<'a>(
+    caller: Principal,
+    arg: &[u8],
+    find: impl FnOnce(&Principal) -> Result<(bool, &'a Log), UserError>,
+) -> Result<Vec<u8>, UserError> {
+    let args: CanisterIdRecord = decode(arg)?;
+    let (allowed, log) = find(&args.canister_id)?;
+    if !allowed {
+        return Err(UserError::new(
+            ErrorCode::CanisterRejectedMessage,
+            format!("Caller {caller} is not allowed to access canister logs"),
+        ));
     }
+    encode(&Logs {
+        canister_log_records: log
+            .records()
+            .map(|record| LogEntry {
+                idx: record.index,
+                timestamp_nanos: record.time_ns,
+                content: record.content.clone(),
+            })
+            .collect(),
+    })
+}
+
+/// The answer of `canister_status` as a query: `find` gives a canister's status.
+pub fn canister_status<'a>(
+    caller: Principal,
+    arg: &[u8],
+    find: impl FnOnce(&Principal) -> Result<&'a CanisterStatus, UserError>,
+) -> Result<Vec<u8>, UserError> {
+    let args: CanisterIdRecord = decode(arg)?;
+    let status = find(&args.canister_id)?;
+    if caller != args.canister_id {
+        check_controllers(&args.canister_id, &status.settings.controllers, &caller)?;
+    }
+    encode(status)
 }
 
 /// Whether a canister's call names the canister that it is about; else the IC does not know which
@@ -401,23 +436,25 @@ pub(super) fn check_controller_ingress(
 }
 
 fn check_controller(canister: &Canister, caller: &Principal) -> Result<(), UserError> {
-    if canister.is_controller(caller) {
+    check_controllers(&canister.id, &canister.settings.controllers, caller)
+}
+
+fn check_controllers(
+    canister: &Principal,
+    controllers: &[Principal],
+    caller: &Principal,
+) -> Result<(), UserError> {
+    if controllers.contains(caller) {
         return Ok(());
     }
-    let controllers: Vec<String> = canister
-        .settings
-        .controllers
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
     Err(UserError::new(
         ErrorCode::CanisterInvalidController,
         format!(
-            "Only the controllers of the canister {} can control it.\nCanister's controllers: \
+            "Only the controllers of the canister {canister} can control it.\nCanister's controllers: \
              {}\nSender's ID: {caller}\nExecute this call from a controller of the target canister \
              or add the current caller as a controller. See documentation: \
              https://internetcomputer.org/docs/current/references/execution-errors#invalid-controller",
-            canister.id,
             controllers.join(" ")
         ),
     ))

@@ -1,12 +1,13 @@
 //! Settings and status of canisters.
 
 use super::types::*;
-use super::{amount, check_controller, empty, encode, module_hash, payload};
+use super::{check_controller, empty, encode, module_hash, payload};
 use crate::Replica;
 use crate::exec::update_low_memory_hook;
-use crate::execution::failure::UserError;
+use crate::execution::failure::{ErrorCode, UserError};
 use crate::log::CAPACITY;
 use crate::state::canister::Readers;
+use crate::state::history::ChangeDetails;
 use crate::state::{Canister, Settings, Status};
 use candid::{Nat, Principal};
 
@@ -28,14 +29,19 @@ fn visibility(readers: &Readers) -> LogVisibility {
     }
 }
 
-fn within(nat: &Nat, what: &str, most: u128) -> Result<u128, UserError> {
-    let value = amount(nat, what)?;
-    if value > most {
-        return Err(payload(format!(
-            "{what} expected to be in the range of [0..{most}], got {value}"
-        )));
+fn invalid(text: impl Into<String>) -> UserError {
+    UserError::new(ErrorCode::CanisterContractViolation, text)
+}
+
+/// A number of at most `most`; `range` says in the IC's words what is allowed.
+fn within(nat: &Nat, range: &str, most: u128) -> Result<u128, UserError> {
+    match u128::try_from(nat.0.clone()) {
+        Ok(value) if value <= most => Ok(value),
+        _ => Err(invalid(format!(
+            "{range}, got {}",
+            nat.to_string().replace('_', "")
+        ))),
     }
-    Ok(value)
 }
 
 /// Changes what `new` names.
@@ -54,16 +60,32 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
         changed.controllers.dedup();
     }
     if let Some(percent) = &new.compute_allocation {
-        changed.compute_allocation = within(percent, "compute_allocation", 100)? as u64;
+        changed.compute_allocation = within(
+            percent,
+            "ComputeAllocation expected to be in the range [0..100]",
+            100,
+        )? as u64;
     }
     if let Some(bytes) = &new.memory_allocation {
-        changed.memory_allocation = within(bytes, "memory_allocation", 1 << 48)? as u64;
+        changed.memory_allocation = within(
+            bytes,
+            "MemoryAllocation expected to be in the range [0..2^48]",
+            1 << 48,
+        )? as u64;
     }
     if let Some(seconds) = &new.freezing_threshold {
-        changed.freezing_threshold = within(seconds, "freezing_threshold", u64_max)? as u64;
+        changed.freezing_threshold = within(
+            seconds,
+            "Freezing threshold expected to be in the range of [0..2^64-1]",
+            u64_max,
+        )? as u64;
     }
     if let Some(cycles) = &new.reserved_cycles_limit {
-        changed.reserved_cycles_limit = amount(cycles, "reserved_cycles_limit")?;
+        changed.reserved_cycles_limit = within(
+            cycles,
+            "Reserved cycles limit expected to be in the range of [0..2^128-1]",
+            u128::MAX,
+        )?;
     }
     if let Some(visibility) = &new.log_visibility {
         changed.log_visibility = readers(visibility);
@@ -94,10 +116,18 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
         ));
     }
     if let Some(bytes) = &new.wasm_memory_limit {
-        changed.wasm_memory_limit = Some(within(bytes, "wasm_memory_limit", 1 << 48)? as u64);
+        changed.wasm_memory_limit = Some(within(
+            bytes,
+            "Wasm memory limit expected to be in the range of [0..2^48-1]",
+            (1 << 48) - 1,
+        )? as u64);
     }
     if let Some(bytes) = &new.wasm_memory_threshold {
-        changed.wasm_memory_threshold = within(bytes, "wasm_memory_threshold", u64_max)? as u64;
+        changed.wasm_memory_threshold = within(
+            bytes,
+            "Wasm memory threshold expected to be in the range of [0..2^64-1]",
+            u64_max,
+        )? as u64;
     }
     if let Some(variables) = &new.environment_variables {
         changed.environment_variables = variables
@@ -107,7 +137,7 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
         changed.environment_variables.sort();
         let names = changed.environment_variables.windows(2);
         if names.clone().any(|pair| pair[0].0 == pair[1].0) {
-            return Err(payload("environment variables must have different names"));
+            return Err(invalid("Duplicate environment variables are not allowed"));
         }
     }
     *settings = changed;
@@ -120,9 +150,15 @@ impl Replica {
         caller: Principal,
         args: &UpdateSettings,
     ) -> Result<Vec<u8>, UserError> {
+        let now = self.time_ns;
         let canister = self.controlled(&args.canister_id, &caller)?;
         apply(&mut canister.settings, &args.settings)?;
         canister.version += 1;
+        if args.settings.controllers.is_some() {
+            let controllers = canister.settings.controllers.clone();
+            let details = ChangeDetails::controllers_change { controllers };
+            canister.note_change(now, caller, args.sender_canister_version, details);
+        }
         update_low_memory_hook(canister);
         empty()
     }
@@ -139,13 +175,8 @@ impl Replica {
         encode(&self.status(canister))
     }
 
-    /// `canister_status` as a query.
-    pub(crate) fn status_query(&self, caller: Principal, arg: &[u8]) -> Result<Vec<u8>, UserError> {
-        let args: CanisterIdRecord = super::decode(arg)?;
-        self.canister_status(caller, &args.canister_id)
-    }
-
-    fn status(&self, canister: &Canister) -> CanisterStatus {
+    /// What `canister_status` tells.
+    pub(crate) fn status(&self, canister: &Canister) -> CanisterStatus {
         let settings = &canister.settings;
         let code = canister.code.as_ref();
         let memory = canister.memory_usage();
@@ -156,6 +187,7 @@ impl Replica {
             let sizes = code.module.metadata.iter();
             sizes.map(|(name, (_, data))| name.len() + data.len()).sum()
         });
+        let [calls, instructions, request_bytes, response_bytes] = canister.counters.values();
         CanisterStatus {
             status: match canister.status {
                 Status::Running => StatusKind::running,
@@ -197,16 +229,16 @@ impl Replica {
                 canister_history_size: Nat::from(0u8),
                 wasm_chunk_store_size: (canister.chunks.len() << 20).into(),
                 log_memory_store_size: Nat::from(0u8),
-                snapshots_size: Nat::from(0u8),
+                snapshots_size: canister.snapshot_bytes().into(),
             },
             cycles: canister.cycles.into(),
             reserved_cycles: Nat::from(0u8),
             idle_cycles_burned_per_day: per_day.into(),
             query_stats: QueryStats {
-                num_calls_total: Nat::from(0u8),
-                num_instructions_total: Nat::from(0u8),
-                request_payload_bytes_total: Nat::from(0u8),
-                response_payload_bytes_total: Nat::from(0u8),
+                num_calls_total: calls.into(),
+                num_instructions_total: instructions.into(),
+                request_payload_bytes_total: request_bytes.into(),
+                response_payload_bytes_total: response_bytes.into(),
             },
         }
     }

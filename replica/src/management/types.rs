@@ -1,10 +1,17 @@
 //! Arguments and results of the management canister's methods.
 
+use crate::state::history::Change;
 use candid::{CandidType, Deserialize, Nat, Principal};
 
 #[derive(CandidType, Deserialize, Clone, Debug)]
 pub struct CanisterIdRecord {
     pub canister_id: Principal,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct UninstallCode {
+    pub canister_id: Principal,
+    pub sender_canister_version: Option<u64>,
 }
 
 #[derive(CandidType, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -188,13 +195,6 @@ pub struct CanisterStatus {
 pub struct CanisterInfoArgs {
     pub canister_id: Principal,
     pub num_requested_changes: Option<u64>,
-}
-
-/// History is not kept: there are no recent changes to tell.
-#[derive(CandidType, Deserialize, Clone, Debug)]
-pub struct Change {
-    pub timestamp_nanos: u64,
-    pub canister_version: u64,
 }
 
 #[derive(CandidType, Deserialize, Clone, Debug)]

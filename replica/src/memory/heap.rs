@@ -1,17 +1,19 @@
 //! A canister's heap.
 //!
-//! [`Heap`] is the committed content, a sparse file. [`View`] is what an instance works on: a
-//! private mapping of that file, read-only until the first write to a page, which faults; the
-//! fault handler notes the page and lets the write through to a private copy. After the message
-//! the noted pages are compared and copied to the file, or dropped.
+//! [`Heap`] is the stored content, a sparse file, as it was at the end of the last round. [`View`]
+//! is what an instance works on: a private mapping of that file, read-only until the first write
+//! to a page, which faults; the fault handler notes the page and lets the write through to a
+//! private copy. After the message the noted pages are compared and kept as changed, or dropped.
+//! At the end of the round the changed pages are copied to the file, so that until then queries
+//! see the state before the round.
 
 use super::PAGE;
 use super::mapping::{Access, Mapping};
 use crate::persist::{FileStore, StoredFile};
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest heap with 64-bit addresses, in bytes.
 pub const MAX_HEAP64: usize = 6 << 30;
@@ -27,13 +29,22 @@ const MAX_RUN: usize = 256;
 /// Private copies that a view keeps for the next message, in pages.
 const MAX_KEPT: usize = 16_384;
 
-/// Committed content of a heap.
+/// What is known of a page of a view.
+const NOTED: u8 = 1;
+/// A message that ended in this round changed it: the file has older content.
+const CHANGED: u8 = 2;
+/// Its content before the running message is in `View::before`.
+const SAVED: u8 = 4;
+
+/// Stored content of a heap.
 #[derive(Debug)]
 pub struct Heap {
     file: StoredFile,
     content: Mapping,
-    /// Committed size in bytes.
+    /// Size in bytes after the last message.
     size: AtomicUsize,
+    /// Size in bytes at the end of the last round.
+    stored: AtomicUsize,
 }
 
 impl Heap {
@@ -57,12 +68,18 @@ impl Heap {
             file,
             content,
             size: AtomicUsize::new(size),
+            stored: AtomicUsize::new(size),
         }))
     }
 
-    /// Committed size in bytes.
+    /// Size in bytes after the last message.
     pub fn size(&self) -> usize {
         self.size.load(Relaxed)
+    }
+
+    /// Size in bytes of what is stored.
+    pub fn stored_size(&self) -> usize {
+        self.stored.load(Relaxed)
     }
 
     /// The heap's file.
@@ -70,12 +87,12 @@ impl Heap {
         &self.file
     }
 
-    /// Another heap with the committed content.
+    /// Another heap with the stored content.
     ///
     /// # Errors
     /// When there is no room for it.
     pub fn duplicate(&self, store: &Arc<FileStore>) -> io::Result<Arc<Heap>> {
-        let copy = Heap::new(store, self.size(), self.capacity())?;
+        let copy = Heap::new(store, self.stored_size(), self.capacity())?;
         for (index, page) in self.bytes().chunks(PAGE).enumerate() {
             if page.iter().any(|byte| *byte != 0) {
                 copy.initialise(index * PAGE, page);
@@ -89,14 +106,14 @@ impl Heap {
         self.content.len()
     }
 
-    /// The committed content.
+    /// The stored content.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is at least `size` long, and commits happen only with the canister
+        // SAFETY: the mapping is at least that long, and content is stored only with the canister
         // borrowed exclusively.
-        unsafe { std::slice::from_raw_parts(self.content.start(), self.size()) }
+        unsafe { std::slice::from_raw_parts(self.content.start(), self.stored_size()) }
     }
 
-    /// Writes committed content directly, before any view of it is used. Out of range: ignored.
+    /// Writes stored content directly, before any view of it is used. Out of range: ignored.
     pub fn initialise(&self, offset: usize, bytes: &[u8]) {
         if offset
             .checked_add(bytes.len())
@@ -115,15 +132,17 @@ impl Heap {
     }
 }
 
-/// An instance's view of a heap, with the running message's changes.
+/// An instance's view of a heap, with the changes of this round and of the running message.
 #[derive(Debug)]
 pub struct View {
     heap: Arc<Heap>,
     pages: Mapping,
     /// Accessible bytes.
     size: AtomicUsize,
-    /// One byte a page: 1 when it is writable, that is, noted.
-    noted: Mapping,
+    /// One byte a page: `NOTED` when it is writable, `CHANGED`, `SAVED`.
+    flags: Mapping,
+    /// Content before the running message of the pages `SAVED`, at their own offsets.
+    before: Mapping,
     /// Numbers of the noted pages, `count` of them.
     list: Mapping,
     count: AtomicUsize,
@@ -131,34 +150,93 @@ pub struct View {
     /// The page after the last run noted, and the run's length.
     next: AtomicUsize,
     run: AtomicUsize,
-    /// Pages that keep a private copy of what is committed.
+    /// Numbers of the pages that are `CHANGED`.
+    changed: Mutex<Vec<u32>>,
+    /// Pages that keep a private copy, and those with room in `before`, at most.
     kept: AtomicUsize,
+    saved: AtomicUsize,
+}
+
+/// What a view shows at first.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// What is stored.
+    Stored,
+    /// What the last message left, seen by the view that it ran on, if there is one.
+    Latest(Option<&'a View>),
 }
 
 impl View {
     /// A view with `guard` inaccessible bytes behind the heap's capacity, or behind `reserved`
     /// bytes if that is more.
-    pub fn new(heap: Arc<Heap>, reserved: usize, guard: usize) -> io::Result<Arc<View>> {
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn new(
+        heap: Arc<Heap>,
+        reserved: usize,
+        guard: usize,
+        content: Content<'_>,
+    ) -> io::Result<Arc<View>> {
         let capacity = heap.capacity();
         let pages = Mapping::reserve(capacity.max(reserved) + guard)?;
         pages.overlay_private(&heap.file.file, capacity)?;
-        let size = heap.size();
+        let size = match content {
+            Content::Stored => heap.stored_size(),
+            Content::Latest(None) => heap.size(),
+            Content::Latest(Some(other)) => other.size(),
+        };
         if size > 0 && !pages.protect(0, size, Access::Read) {
             return Err(io::Error::last_os_error());
         }
         let count = capacity / PAGE;
-        Ok(Arc::new(View {
+        let view = View {
             pages,
             size: AtomicUsize::new(size),
-            noted: Mapping::zeroed(count.max(PAGE))?,
+            flags: Mapping::zeroed(count.max(PAGE))?,
+            before: Mapping::zeroed(capacity)?,
             list: Mapping::zeroed((count * 4).max(PAGE))?,
             count: AtomicUsize::new(0),
             faults: AtomicUsize::new(0),
             next: AtomicUsize::new(usize::MAX),
             run: AtomicUsize::new(1),
+            changed: Mutex::default(),
             kept: AtomicUsize::new(0),
+            saved: AtomicUsize::new(0),
             heap,
-        }))
+        };
+        if let Content::Latest(Some(other)) = content {
+            view.adopt(other);
+        }
+        Ok(Arc::new(view))
+    }
+
+    /// Takes over the pages that differ from what is stored in another view of the same heap.
+    fn adopt(&self, other: &View) {
+        let noted = (0..other.count.load(Relaxed)).map(|i| other.listed(i).load(Relaxed));
+        let mut pages: Vec<u32> = other.changed().iter().copied().chain(noted).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        for page in &pages {
+            let at = *page as usize;
+            self.pages.protect(at * PAGE, PAGE, Access::ReadWrite);
+            // SAFETY: both views have the page, and nothing runs on either.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    other.page(at).as_ptr(),
+                    self.pages.start().add(at * PAGE),
+                    PAGE,
+                );
+            }
+            self.pages.protect(at * PAGE, PAGE, Access::Read);
+            self.flags(at).store(CHANGED, Relaxed);
+        }
+        self.kept.store(pages.len(), Relaxed);
+        *self.changed() = pages;
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The heap behind this view.
@@ -169,6 +247,11 @@ impl View {
     /// First byte.
     pub fn start(&self) -> *mut u8 {
         self.pages.start()
+    }
+
+    /// Address space of the view, the guard included.
+    pub fn room(&self) -> usize {
+        self.pages.len()
     }
 
     /// Accessible bytes, with what the running message grew.
@@ -194,10 +277,14 @@ impl View {
         Ok(())
     }
 
-    fn noted(&self, page: usize) -> &AtomicU8 {
-        debug_assert!(page < self.noted.len());
+    fn flags(&self, page: usize) -> &AtomicU8 {
+        debug_assert!(page < self.flags.len());
         // SAFETY: the mapping has a byte for each page, and AtomicU8 is a byte.
-        unsafe { &*self.noted.start().add(page).cast() }
+        unsafe { &*self.flags.start().add(page).cast() }
+    }
+
+    fn is_noted(&self, page: usize) -> bool {
+        self.flags(page).load(Relaxed) & NOTED != 0
     }
 
     fn listed(&self, index: usize) -> &AtomicU32 {
@@ -208,6 +295,20 @@ impl View {
 
     /// Notes pages and makes them writable. Safe to call in a signal handler.
     fn note(&self, page: usize, pages: usize) -> bool {
+        for page in page..page + pages {
+            if self.flags(page).load(Relaxed) & (NOTED | CHANGED) == CHANGED {
+                // SAFETY: the page is readable, and has its own place in `before`.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        self.pages.start().add(page * PAGE),
+                        self.before.start().add(page * PAGE),
+                        PAGE,
+                    );
+                }
+                self.flags(page).fetch_or(SAVED, Relaxed);
+                self.saved.fetch_add(1, Relaxed);
+            }
+        }
         if !self
             .pages
             .protect(page * PAGE, pages * PAGE, Access::ReadWrite)
@@ -215,7 +316,7 @@ impl View {
             return false;
         }
         for page in page..page + pages {
-            if self.noted(page).swap(1, Relaxed) == 0 {
+            if self.flags(page).fetch_or(NOTED, Relaxed) & NOTED == 0 {
                 let index = self.count.fetch_add(1, Relaxed);
                 self.listed(index).store(page as u32, Relaxed);
             }
@@ -232,7 +333,7 @@ impl View {
             return false;
         }
         let mut page = offset / PAGE;
-        if self.noted(page).load(Relaxed) != 0 {
+        if self.is_noted(page) {
             return false;
         }
         let faults = self.faults.fetch_add(1, Relaxed);
@@ -262,12 +363,12 @@ impl View {
         let last = end.div_ceil(PAGE);
         let mut page = offset / PAGE;
         while len > 0 && page < last {
-            if self.noted(page).load(Relaxed) != 0 {
+            if self.is_noted(page) {
                 page += 1;
                 continue;
             }
             let first = page;
-            while page < last && self.noted(page).load(Relaxed) == 0 {
+            while page < last && !self.is_noted(page) {
                 page += 1;
             }
             if !self.note(first, page - first) {
@@ -297,31 +398,44 @@ impl View {
         for &(first, len) in runs {
             self.pages.protect(first * PAGE, len * PAGE, Access::Read);
             for page in first..first + len {
-                self.noted(page).store(0, Relaxed);
+                self.flags(page).fetch_and(CHANGED, Relaxed);
             }
         }
         self.count.store(0, Relaxed);
         self.faults.store(0, Relaxed);
         self.next.store(usize::MAX, Relaxed);
         self.run.store(1, Relaxed);
+        if self.saved.load(Relaxed) > MAX_KEPT {
+            self.before.discard(0, self.before.len());
+            self.saved.store(0, Relaxed);
+        }
     }
 
     fn page(&self, page: usize) -> &[u8] {
-        // SAFETY: noted pages are readable, and the message that wrote them has ended.
+        // SAFETY: accessible pages are readable, and the message that wrote them has ended.
         unsafe { std::slice::from_raw_parts(self.pages.start().add(page * PAGE), PAGE) }
     }
 
-    fn committed_page(&self, page: usize) -> &[u8] {
+    fn stored_page(&self, page: usize) -> &[u8] {
         // SAFETY: the file is as long as the heap's capacity.
         unsafe { std::slice::from_raw_parts(self.heap.content.start().add(page * PAGE), PAGE) }
     }
 
-    /// Pages whose content differs from the committed one, in pages of 4 KiB.
+    /// What a noted page was before the message.
+    fn page_before(&self, page: usize) -> &[u8] {
+        if self.flags(page).load(Relaxed) & SAVED == 0 {
+            return self.stored_page(page);
+        }
+        // SAFETY: as long as the heap's capacity, and not written while a message is compared.
+        unsafe { std::slice::from_raw_parts(self.before.start().add(page * PAGE), PAGE) }
+    }
+
+    /// Pages that the message left with other content, in pages of 4 KiB.
     pub fn changed_pages(&self) -> u64 {
         let count = self.count.load(Relaxed);
         (0..count)
             .map(|i| self.listed(i).load(Relaxed) as usize)
-            .filter(|page| self.page(*page) != self.committed_page(*page))
+            .filter(|page| self.page(*page) != self.page_before(*page))
             .count() as u64
     }
 
@@ -341,7 +455,7 @@ impl View {
             .map(|i| self.listed(i).load(Relaxed))
             .filter(|page| {
                 let before = snapshot.get(page).map(Vec::as_slice);
-                let before = before.unwrap_or_else(|| self.committed_page(*page as usize));
+                let before = before.unwrap_or_else(|| self.page_before(*page as usize));
                 before != self.page(*page as usize)
             })
             .count() as u64
@@ -352,7 +466,7 @@ impl View {
         let count = self.count.load(Relaxed);
         for page in (0..count).map(|i| self.listed(i).load(Relaxed)) {
             let before = snapshot.get(&page).map(Vec::as_slice);
-            let before = before.unwrap_or_else(|| self.committed_page(page as usize));
+            let before = before.unwrap_or_else(|| self.page_before(page as usize));
             // SAFETY: noted pages are writable, and the message that wrote them has ended.
             unsafe {
                 std::ptr::copy_nonoverlapping(
@@ -364,21 +478,40 @@ impl View {
         }
     }
 
-    /// Makes the message's changes the committed content.
+    /// Makes the message's changes last.
     pub fn commit(&self) {
         let runs = self.runs();
-        let noted = runs.iter().map(|(_, len)| len).sum::<usize>();
-        let changed: Vec<usize> = runs
+        let mut noted = 0;
+        let mut changed = self.changed();
+        for page in runs.iter().flat_map(|&(first, len)| first..first + len) {
+            noted += 1;
+            if self.page(page) != self.page_before(page)
+                && self.flags(page).fetch_or(CHANGED, Relaxed) & CHANGED == 0
+            {
+                changed.push(page as u32);
+            }
+        }
+        drop(changed);
+        self.heap.size.store(self.size(), Relaxed);
+        self.forget(&runs);
+        self.kept.fetch_add(noted, Relaxed);
+    }
+
+    /// True when messages changed what is not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        !self.changed().is_empty() || self.heap.stored_size() != self.heap.size()
+    }
+
+    /// Stores what the messages of the round changed. No query may be running on the heap.
+    pub fn flush(&self) {
+        let pages = std::mem::take(&mut *self.changed());
+        let before = pages
             .iter()
-            .flat_map(|&(first, len)| first..first + len)
-            .filter(|page| self.page(*page) != self.committed_page(*page))
-            .collect();
-        let before = changed
-            .iter()
-            .map(|page| (*page as u64, self.committed_page(*page)));
+            .map(|page| (u64::from(*page), self.stored_page(*page as usize)));
         self.heap.file.journal(before);
-        for page in changed {
-            // SAFETY: the file is as long as the capacity; no view is running.
+        for page in pages {
+            let page = page as usize;
+            // SAFETY: the file is as long as the capacity; nothing runs on the heap.
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     self.page(page).as_ptr(),
@@ -386,15 +519,13 @@ impl View {
                     PAGE,
                 );
             }
+            self.flags(page).fetch_and(!CHANGED, Relaxed);
         }
-        self.heap.size.store(self.size(), Relaxed);
-        self.forget(&runs);
-        let kept = self.kept.load(Relaxed) + noted;
-        if kept > MAX_KEPT {
+        self.heap.stored.store(self.heap.size(), Relaxed);
+        // Private copies are the same as the file again, and are dropped when they are many.
+        if self.kept.load(Relaxed) > MAX_KEPT && self.count.load(Relaxed) == 0 {
             self.pages.discard(0, self.size());
             self.kept.store(0, Relaxed);
-        } else {
-            self.kept.store(kept, Relaxed);
         }
     }
 
@@ -403,11 +534,29 @@ impl View {
     pub fn roll_back(&self) -> bool {
         let runs = self.runs();
         for &(first, len) in &runs {
-            self.pages.discard(first * PAGE, len * PAGE);
+            let saved = |page: &usize| self.flags(*page).load(Relaxed) & SAVED != 0;
+            let (mut at, end) = (first, first + len);
+            while at < end {
+                let unsaved = (at..end).take_while(|page| !saved(page)).count();
+                if unsaved > 0 {
+                    self.pages.discard(at * PAGE, unsaved * PAGE);
+                    at += unsaved;
+                    continue;
+                }
+                // SAFETY: noted pages are writable, and the message that wrote them has ended.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        self.page_before(at).as_ptr(),
+                        self.pages.start().add(at * PAGE),
+                        PAGE,
+                    );
+                }
+                at += 1;
+            }
         }
         self.forget(&runs);
         let committed = self.heap.size();
-        let grown = self.size() - committed;
+        let grown = self.size().saturating_sub(committed);
         if grown > 0 {
             self.pages.protect(committed, grown, Access::None);
             self.size.store(committed, Relaxed);
@@ -435,12 +584,14 @@ mod tests {
     #[test]
     fn commits_and_rolls_back() {
         let heap = Heap::new(&Arc::default(), 1 << 20, 1 << 24).expect("heap");
-        let view = View::new(heap.clone(), 0, 1 << 16).expect("view");
+        let view = View::new(heap.clone(), 0, 1 << 16, Content::Stored).expect("view");
         write(&view, 5000, 7);
         write(&view, 5001, 8);
         write(&view, 9000, 0);
         assert_eq!(view.changed_pages(), 1);
         view.commit();
+        assert_eq!((read(&view, 5000), heap.bytes()[5001]), (7, 0));
+        view.flush();
         assert_eq!((read(&view, 5000), heap.bytes()[5001]), (7, 8));
         write(&view, 5000, 9);
         view.grow_to(2 << 20).expect("grow");
@@ -449,5 +600,33 @@ mod tests {
         assert_eq!((read(&view, 5000), view.size()), (7, 1 << 20));
         view.grow_to(2 << 20).expect("grow");
         assert_eq!(read(&view, (1 << 20) + 3), 0);
+    }
+
+    #[test]
+    fn stored_content_changes_at_the_end_of_a_round() {
+        let heap = Heap::new(&Arc::default(), 1 << 20, 1 << 24).expect("heap");
+        let view = View::new(heap.clone(), 0, 1 << 16, Content::Stored).expect("view");
+        let query = View::new(heap.clone(), 0, 1 << 16, Content::Stored).expect("view");
+        write(&view, 5000, 1);
+        view.commit();
+        // A second message: the same value again is no change, another one is.
+        write(&view, 5000, 1);
+        assert_eq!(view.changed_pages(), 0);
+        view.commit();
+        write(&view, 5000, 2);
+        write(&view, 80_000, 2);
+        assert_eq!(view.changed_pages(), 2);
+        view.roll_back();
+        assert_eq!((read(&view, 5000), read(&view, 80_000)), (1, 0));
+        view.grow_to(2 << 20).expect("grow");
+        view.commit();
+        assert_eq!((read(&query, 5000), query.size()), (0, 1 << 20));
+        // An instance that takes over sees all of it.
+        let next = View::new(heap.clone(), 0, 1 << 16, Content::Latest(Some(&view))).expect("view");
+        assert_eq!((read(&next, 5000), next.size()), (1, 2 << 20));
+        write(&next, 5000, 3);
+        next.commit();
+        next.flush();
+        assert_eq!((read(&query, 5000), heap.stored_size()), (3, 2 << 20));
     }
 }

@@ -15,18 +15,54 @@ pub const MAX_STABLE_PAGES: u64 = (500 << 30) / STABLE_PAGE;
 /// Least address space mapped, in bytes.
 const MIN_WINDOW: usize = 1 << 24;
 
-/// Stable memory: the committed content in a sparse file, and what the running message wrote.
+/// More layers than that are merged into one.
+const MAX_LAYERS: usize = 4;
+
+/// Stable memory: the stored content in a sparse file, what the messages of this round wrote, and
+/// what the running message wrote. The file changes at the end of the round, so that until then
+/// queries see the state before the round.
 #[derive(Debug)]
 pub struct Stable {
     file: Arc<StoredFile>,
     window: Option<Arc<Mapping>>,
+    stored_pages: u64,
     committed_pages: u64,
     pages: u64,
-    /// Pages (4 KiB) written by the message: where in `written` their content is.
-    overlay: HashMap<u64, usize>,
-    written: Vec<u8>,
+    /// What messages that ended wrote and is not stored yet, oldest first.
+    layers: Vec<Arc<Overlay>>,
+    written: Overlay,
     accessed: PageSet,
     dirty: PageSet,
+}
+
+/// Pages of 4 KiB with new content.
+#[derive(Debug, Default)]
+struct Overlay {
+    /// Where in `bytes` each begins.
+    pages: HashMap<u64, usize>,
+    bytes: Vec<u8>,
+}
+
+impl Overlay {
+    fn get(&self, page: u64) -> Option<&[u8]> {
+        let start = *self.pages.get(&page)?;
+        Some(&self.bytes[start..start + PAGE])
+    }
+
+    fn insert(&mut self, page: u64, content: &[u8]) -> usize {
+        match self.pages.get(&page) {
+            Some(&start) => {
+                self.bytes[start..start + PAGE].copy_from_slice(content);
+                start
+            }
+            None => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(content);
+                self.pages.insert(page, start);
+                start
+            }
+        }
+    }
 }
 
 /// A set of page numbers that is cheap to clear.
@@ -84,10 +120,11 @@ impl Stable {
         let mut stable = Stable {
             file: Arc::new(file),
             window: None,
+            stored_pages: pages,
             committed_pages: pages,
             pages,
-            overlay: HashMap::new(),
-            written: Vec::new(),
+            layers: Vec::new(),
+            written: Overlay::default(),
             accessed: PageSet::default(),
             dirty: PageSet::default(),
         };
@@ -100,36 +137,39 @@ impl Stable {
         &self.file
     }
 
-    /// Another stable memory with the committed content.
+    /// Another stable memory with the stored content.
     ///
     /// # Errors
     /// When there is no room for it.
     pub fn duplicate(&self, store: &Arc<FileStore>) -> io::Result<Stable> {
         let mut copy = Stable::new(store)?;
-        copy.pages = self.committed_pages;
+        copy.pages = self.stored_pages;
         copy.map()?;
-        let len = (self.committed_pages * STABLE_PAGE) as usize;
-        for (index, page) in self.committed(0, len).chunks(PAGE).enumerate() {
+        let len = (self.stored_pages * STABLE_PAGE) as usize;
+        for (index, page) in self.in_file(0, len).chunks(PAGE).enumerate() {
             if page.iter().any(|byte| *byte != 0) {
                 copy.write((index * PAGE) as u64, page);
             }
-            if copy.written.len() >= 1 << 24 {
+            if copy.written.bytes.len() >= 1 << 24 {
                 copy.commit();
+                copy.flush();
             }
         }
         copy.commit();
+        copy.flush();
         Ok(copy)
     }
 
-    /// The committed content for another execution; commit it only in place of this.
+    /// The content after the last message, for another execution; commit it only in place of this.
     pub fn fork(&self) -> Stable {
         Stable {
             file: self.file.clone(),
             window: self.window.clone(),
+            stored_pages: self.stored_pages,
             committed_pages: self.committed_pages,
             pages: self.committed_pages,
-            overlay: HashMap::new(),
-            written: Vec::new(),
+            layers: self.layers.clone(),
+            written: Overlay::default(),
             accessed: PageSet::default(),
             dirty: PageSet::default(),
         }
@@ -161,6 +201,11 @@ impl Stable {
     /// Size without what the running message grew, in pages of 64 KiB.
     pub fn committed_pages(&self) -> u64 {
         self.committed_pages
+    }
+
+    /// Size of what is stored, in pages of 64 KiB.
+    pub fn stored_pages(&self) -> u64 {
+        self.stored_pages
     }
 
     /// Size in bytes.
@@ -221,20 +266,25 @@ impl Stable {
             .count() as u64
     }
 
-    fn committed(&self, offset: u64, len: usize) -> &[u8] {
+    fn in_file(&self, offset: u64, len: usize) -> &[u8] {
         match &self.window {
             Some(window) if offset as usize + len <= window.len() => {
-                // SAFETY: in range of the mapping; the file is written only by `commit`.
+                // SAFETY: in range of the mapping; the file is written only by `flush`.
                 unsafe { std::slice::from_raw_parts(window.start().add(offset as usize), len) }
             }
             _ => &[],
         }
     }
 
+    /// A page that was written in this round, before the running message.
+    fn in_layers(&self, page: u64) -> Option<&[u8]> {
+        self.layers.iter().rev().find_map(|layer| layer.get(page))
+    }
+
     /// Copies a range that lies in the memory.
     pub fn read(&self, offset: u64, target: &mut [u8]) {
-        if self.overlay.is_empty() {
-            let source = self.committed(offset, target.len());
+        if self.written.pages.is_empty() && self.layers.is_empty() {
+            let source = self.in_file(offset, target.len());
             target[..source.len()].copy_from_slice(source);
             return;
         }
@@ -245,12 +295,10 @@ impl Stable {
             let within = (at % PAGE as u64) as usize;
             let len = target.len().min(PAGE - within);
             let (head, tail) = target.split_at_mut(len);
-            match self.overlay.get(&page) {
-                Some(&written) => {
-                    head.copy_from_slice(&self.written[written + within..][..len]);
-                }
+            match self.written.get(page).or_else(|| self.in_layers(page)) {
+                Some(content) => head.copy_from_slice(&content[within..][..len]),
                 None => {
-                    let source = self.committed(at, len);
+                    let source = self.in_file(at, len);
                     head[..source.len()].copy_from_slice(source);
                 }
             }
@@ -271,62 +319,82 @@ impl Stable {
             let len = source.len().min(PAGE - within);
             let (head, tail) = source.split_at(len);
             self.dirty.insert(page);
-            let start = match self.overlay.get(&page) {
+            let start = match self.written.pages.get(&page) {
                 Some(&start) => start,
+                None if len == PAGE => self.written.insert(page, head),
                 None => {
-                    let start = self.written.len();
-                    if len == PAGE {
-                        self.written.extend_from_slice(head);
-                    } else {
-                        let mut old = [0; PAGE];
-                        old.copy_from_slice(self.committed(page * PAGE as u64, PAGE));
-                        self.written.extend_from_slice(&old);
-                    }
-                    self.overlay.insert(page, start);
-                    start
+                    let mut old = [0; PAGE];
+                    self.read(page * PAGE as u64, &mut old);
+                    self.written.insert(page, &old)
                 }
             };
-            self.written[start + within..][..len].copy_from_slice(head);
+            self.written.bytes[start + within..][..len].copy_from_slice(head);
             source = tail;
             at += len as u64;
         }
     }
 
-    /// Makes the message's writes and growth the committed content.
+    /// Makes the message's writes and growth last.
     pub fn commit(&mut self) {
         self.committed_pages = self.pages;
-        let overlay = std::mem::take(&mut self.overlay);
-        let before = overlay
-            .keys()
-            .map(|page| (*page, self.committed(page * PAGE as u64, PAGE)));
-        self.file.journal(before);
-        for (page, start) in overlay {
-            let content = &self.written[start..start + PAGE];
-            if let Some(window) = &self.window {
-                assert!((page as usize + 1) * PAGE <= window.len());
-                // SAFETY: in range of the mapping; the memory is borrowed exclusively.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(
-                        content.as_ptr(),
-                        window.start().add(page as usize * PAGE),
-                        PAGE,
-                    );
+        let written = std::mem::take(&mut self.written);
+        if !written.pages.is_empty() {
+            self.layers.push(Arc::new(written));
+        }
+        if self.layers.len() > MAX_LAYERS {
+            let mut merged = Overlay::default();
+            for layer in std::mem::take(&mut self.layers) {
+                for page in layer.pages.keys() {
+                    merged.insert(*page, layer.get(*page).unwrap_or(&[]));
                 }
             }
+            self.layers.push(Arc::new(merged));
         }
-        self.end();
+        self.restart_counting();
+    }
+
+    /// True when messages changed what is not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        !self.layers.is_empty() || self.stored_pages != self.committed_pages
+    }
+
+    /// Stores what the messages of the round wrote. No query may be reading the memory.
+    pub fn flush(&mut self) {
+        self.stored_pages = self.committed_pages;
+        let layers = std::mem::take(&mut self.layers);
+        let mut pages: Vec<u64> = layers
+            .iter()
+            .flat_map(|layer| layer.pages.keys().copied())
+            .collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let before = pages
+            .iter()
+            .map(|page| (*page, self.in_file(page * PAGE as u64, PAGE)));
+        self.file.journal(before);
+        let Some(window) = &self.window else {
+            return;
+        };
+        for page in pages {
+            let Some(content) = layers.iter().rev().find_map(|layer| layer.get(page)) else {
+                continue;
+            };
+            assert!((page as usize + 1) * PAGE <= window.len());
+            // SAFETY: in range of the mapping; the memory is borrowed exclusively.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    content.as_ptr(),
+                    window.start().add(page as usize * PAGE),
+                    PAGE,
+                );
+            }
+        }
     }
 
     /// Drops the message's writes and growth.
     pub fn roll_back(&mut self) {
         self.pages = self.committed_pages;
-        self.overlay.clear();
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.written.clear();
-        self.written.shrink_to(1 << 22);
+        self.written = Overlay::default();
         self.restart_counting();
     }
 
@@ -349,6 +417,7 @@ mod tests {
         stable.write(4090, b"0123456789");
         assert_eq!(stable.dirty_pages(), 2);
         stable.commit();
+        stable.flush();
         stable.write(4094, b"xy");
         assert_eq!(stable.grow(1), Some(2));
         let mut text = [0; 10];
@@ -358,5 +427,29 @@ mod tests {
         stable.read(4090, &mut text);
         assert_eq!((&text, stable.pages()), (b"0123456789", 2));
         assert_eq!(stable.grow(MAX_STABLE_PAGES), None);
+    }
+
+    #[test]
+    fn stored_content_changes_at_the_end_of_a_round() {
+        let mut stable = Stable::new(&Arc::default()).expect("stable");
+        stable.grow(1);
+        stable.commit();
+        stable.flush();
+        let query = stable.fork();
+        let read = |stable: &Stable| {
+            let mut text = [0; 2];
+            stable.read(4095, &mut text);
+            text
+        };
+        for round in 0..2 * MAX_LAYERS as u8 {
+            let mut message = stable.fork();
+            message.write(4095, &[round, round]);
+            message.commit();
+            assert_eq!(message.clean_pages(4095, 2), 2);
+            stable = message;
+            assert_eq!((read(&stable), read(&query)), ([round; 2], [0; 2]));
+        }
+        stable.flush();
+        assert_eq!((read(&stable), read(&query)), ([7; 2], [7; 2]));
     }
 }

@@ -1,11 +1,12 @@
 //! What of a subnet is in the `state` file.
 
-use crate::api::{Ingress, IngressStatus};
+use crate::api::{Ingress, IngressStatus, Owner};
 use crate::execution::instance::GlobalValue;
 use crate::log::Log;
 use crate::management;
 use crate::scheduler::DelayedAnswer;
 use crate::state::canister::{Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals};
+use crate::state::history::History;
 use crate::state::{CallContext, Callback, Input, Origin, Queues};
 use candid::Principal;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub struct CanisterRecord<'a> {
     pub created_ns: u64,
     pub restart: Option<Cow<'a, Restart>>,
     pub snapshots: Vec<SnapshotRecord>,
+    pub next_snapshot: u64,
+    pub history: Cow<'a, History>,
+    pub query_counters: [u64; 4],
 }
 
 /// A snapshot of a canister.
@@ -88,6 +92,7 @@ pub struct IngressRecord<'a> {
     pub id: [u8; 32],
     pub status: Cow<'a, IngressStatus>,
     pub since_ns: u64,
+    pub owner: Option<Owner>,
 }
 
 /// The subnet.

@@ -7,16 +7,16 @@ use crate::execution::instance::heap_capacity;
 use crate::ingress::Tracked;
 use crate::memory::heap::Heap;
 use crate::memory::stable::Stable;
-use crate::state::canister::Snapshot;
+use crate::state::canister::{QueryCounters, Snapshot};
 use crate::state::{Canister, Code};
-use crate::{Replica, ReplicaError};
+use crate::{Ingress, Replica, ReplicaError};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 /// Layout of the `state` file: its first word after the epoch.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 fn corrupt(what: impl std::fmt::Display) -> ReplicaError {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string()).into()
@@ -35,7 +35,7 @@ fn code_record(code: &Code, store: &FileStore) -> io::Result<CodeRecord> {
     Ok(CodeRecord {
         module: code.module.hash,
         heap_file: code.heap.file().id(),
-        heap_size: code.heap.size() as u64,
+        heap_size: code.heap.stored_size() as u64,
         globals: code.globals.clone(),
     })
 }
@@ -66,7 +66,7 @@ fn canister_record<'a>(
             version: snapshot.version,
             code: code_record(&snapshot.code, store)?,
             stable_file: snapshot.stable.file().id(),
-            stable_pages: snapshot.stable.committed_pages(),
+            stable_pages: snapshot.stable.stored_pages(),
             certified_data: snapshot.certified_data.clone(),
             chunks: keep_chunks(&snapshot.chunks, store)?,
         });
@@ -89,7 +89,7 @@ fn canister_record<'a>(
         certified_data: Cow::Borrowed(&canister.certified_data),
         code,
         stable_file: canister.stable.file().id(),
-        stable_pages: canister.stable.committed_pages(),
+        stable_pages: canister.stable.stored_pages(),
         log: Cow::Borrowed(&canister.log),
         chunks: keep_chunks(&canister.chunks, store)?,
         heap_delta_debit: canister.heap_delta_debit,
@@ -102,6 +102,9 @@ fn canister_record<'a>(
         created_ns: canister.created_ns,
         restart: restart.map(Cow::Borrowed),
         snapshots,
+        next_snapshot: canister.next_snapshot,
+        history: Cow::Borrowed(&canister.history),
+        query_counters: canister.counters.values(),
     })
 }
 
@@ -130,11 +133,15 @@ fn load_code(
     let name = module_file(&record.module);
     let dir = store.dir().ok_or_else(|| corrupt("no directory"))?;
     let installed = std::fs::read(dir.join(&name))?;
-    let module = engine.modules.get(engine, &installed).map_err(corrupt)?;
+    let module = engine
+        .modules
+        .get(engine, &installed, store)
+        .map_err(corrupt)?;
     if module.hash != record.module {
         return Err(corrupt(format!("{name} has another content")));
     }
     files.insert(name);
+    files.insert(module.native.clone());
     files.insert(format!("memory-{}", record.heap_file));
     let heap = Heap::with_file(
         store.reopen(record.heap_file)?,
@@ -146,7 +153,7 @@ fn load_code(
         heap,
         globals: record.globals,
         instance: None,
-        query_instance: None,
+        pool: Arc::default(),
     })
 }
 
@@ -205,6 +212,9 @@ fn load_canister(
         last_charge_ns: record.last_charge_ns,
         created_ns: record.created_ns,
         snapshots,
+        next_snapshot: record.next_snapshot,
+        history: record.history.into_owned(),
+        counters: Arc::new(QueryCounters::new(record.query_counters)),
     };
     if let Some(restart) = record.restart {
         let restart = restart.into_owned();
@@ -256,6 +266,7 @@ impl Replica {
                     id: *id,
                     status: Cow::Borrowed(&tracked.status),
                     since_ns: tracked.since_ns,
+                    owner: tracked.owner,
                 })
                 .collect(),
             subnet_queue: Cow::Borrowed(&self.subnet_queue),
@@ -316,8 +327,13 @@ impl Replica {
             .into_iter()
             .map(|ingress| {
                 let status = ingress.status.into_owned();
-                let since_ns = ingress.since_ns;
-                (ingress.id, Tracked { status, since_ns })
+                let (since_ns, owner) = (ingress.since_ns, ingress.owner);
+                let tracked = Tracked {
+                    status,
+                    since_ns,
+                    owner,
+                };
+                (ingress.id, tracked)
             })
             .collect();
         self.subnet_queue = record.subnet_queue.into_owned();
@@ -325,6 +341,14 @@ impl Replica {
         self.delayed = record.delayed.into_owned();
         self.compiled = record.compiled.into_owned();
         self.install_instructions = record.install_instructions;
+        for message in self.store.accepted()? {
+            // One that is not whole was not accepted yet.
+            if let Ok(message) = postcard::from_bytes::<Ingress>(&message)
+                && !self.ingress.contains_key(&message.request_id)
+            {
+                self.accept(message);
+            }
+        }
         Ok(())
     }
 }

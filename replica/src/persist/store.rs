@@ -17,6 +17,8 @@ pub struct FileStore {
     /// Number of the last state saved.
     epoch: AtomicU64,
     journal: Mutex<Option<File>>,
+    /// Users' messages that were accepted since.
+    accepted: Mutex<Option<File>>,
     /// Files that the next state does not refer to.
     trash: Mutex<Vec<PathBuf>>,
 }
@@ -47,12 +49,13 @@ impl FileStore {
         let mut store = FileStore::default();
         if let Some(dir) = &dir {
             std::fs::create_dir_all(dir)?;
-            let journal = OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .open(dir.join("journal"))?;
-            store.journal = Mutex::new(Some(journal));
+            let log = |name: &str| {
+                let mut options = OpenOptions::new();
+                let options = options.read(true).append(true).create(true);
+                options.open(dir.join(name))
+            };
+            store.journal = Mutex::new(Some(log("journal")?));
+            store.accepted = Mutex::new(Some(log("accepted")?));
         }
         store.dir = dir;
         Ok(Arc::new(store))
@@ -150,11 +153,48 @@ impl FileStore {
         std::fs::rename(&new, dir.join("state"))?;
         self.epoch.store(epoch, Relaxed);
         self.start_journal(epoch)?;
+        if let Some(accepted) = lock(&self.accepted).as_mut() {
+            // The state has them.
+            accepted.set_len(0)?;
+        }
         for path in lock(&self.trash).drain(..) {
             // A file that is left over is found at the next start.
             let _ = std::fs::remove_file(path);
         }
         Ok(())
+    }
+
+    /// Keeps a message that was accepted until the next state is saved.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn accept(&self, message: &[u8]) -> io::Result<()> {
+        if let Some(accepted) = lock(&self.accepted).as_mut() {
+            let len = message.len() as u64;
+            accepted.write_all(&[&len.to_le_bytes(), message].concat())?;
+        }
+        Ok(())
+    }
+
+    /// The messages that were accepted after the last state was saved; the last may be cut off.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn accepted(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        if let Some(file) = lock(&self.accepted).as_mut() {
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_end(&mut bytes)?;
+        }
+        let mut messages = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some((len, tail)) = rest.split_first_chunk::<8>() {
+            let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
+            let (message, tail) = tail.split_at(len.min(tail.len()));
+            messages.push(message.to_vec());
+            rest = tail;
+        }
+        Ok(messages)
     }
 
     fn start_journal(&self, epoch: u64) -> io::Result<()> {
@@ -207,7 +247,7 @@ impl FileStore {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let ours = ["memory-", "module-", "chunk-"]
+            let ours = ["memory-", "module-", "native-", "chunk-"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix));
             if (ours && !wanted(&name)) || name.ends_with(".new") {

@@ -2,8 +2,7 @@
 //! that its compute allocation reserves.
 
 use super::THREADS;
-use crate::exec::query::Canisters;
-use crate::state::Canister;
+use crate::state::{Canister, Canisters};
 use candid::Principal;
 use std::collections::BTreeSet;
 

@@ -3,11 +3,10 @@
 use super::priority::{Next, next};
 use super::{PER_CANISTER, PER_MESSAGE, Paused, on_big_stack};
 use crate::cycles::SLICE;
-use crate::exec::query::Canisters;
 use crate::exec::update::{finish, start};
 use crate::exec::{Effects, RoundContext};
 use crate::persist::Restart;
-use crate::state::Canister;
+use crate::state::{Canister, Canisters};
 use candid::Principal;
 
 /// What one thread did.

@@ -1,12 +1,16 @@
 //! A canister.
 
 use super::calls::{CallContext, Callback, Origin};
+use super::history::{Change, ChangeDetails, ChangeOrigin, History};
+use super::ids::canister_index;
 use super::queues::Queues;
+use crate::QueryResult;
+use crate::committed::Pool;
 use crate::cycles::Fees;
 use crate::execution::Instance;
 use crate::execution::instance::GlobalValue;
 use crate::log::Log;
-use crate::memory::heap::Heap;
+use crate::memory::heap::{Content, Heap};
 use crate::memory::stable::Stable;
 use crate::persist::FileStore;
 use crate::wasm::{CompiledModule, Export};
@@ -14,6 +18,7 @@ use candid::Principal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Default heap limit, in bytes: 3 GiB.
 pub const DEFAULT_HEAP_LIMIT: u64 = 3 << 30;
@@ -31,6 +36,17 @@ pub enum Readers {
     Controllers,
     Public,
     Allowed(Vec<Principal>),
+}
+
+impl Readers {
+    /// True when a principal that is not a controller may read.
+    pub fn include(&self, who: &Principal) -> bool {
+        match self {
+            Readers::Controllers => false,
+            Readers::Public => true,
+            Readers::Allowed(allowed) => allowed.contains(who),
+        }
+    }
 }
 
 /// What controllers can set.
@@ -107,40 +123,27 @@ pub struct Code {
     pub globals: Vec<Option<GlobalValue>>,
     /// The instance that executes messages; made when needed.
     pub instance: Option<Instance>,
-    /// The instance that executes queries, on the same committed heap.
-    pub query_instance: Option<Instance>,
+    /// Instances that execute queries.
+    pub pool: Arc<Pool>,
 }
 
 impl Code {
-    /// The instance that executes queries.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn query_instance(&mut self) -> Result<&mut Instance, String> {
-        let usable = self.query_instance.as_mut().is_some_and(|instance| {
-            !instance.is_spent()
-                && instance.view().size() == self.heap.size()
-                && instance.set_globals(&self.globals).is_ok()
-        });
-        if !usable {
-            self.query_instance = None;
-            let mut instance = Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
-            instance.set_memory64(self.module.memory64);
-            self.query_instance = Some(instance);
-        }
-        self.query_instance
-            .as_mut()
-            .ok_or_else(|| "no instance".to_string())
-    }
-
     /// The instance that executes messages.
     ///
     /// # Errors
     /// When there is no memory for it.
     pub fn instance(&mut self) -> Result<&mut Instance, String> {
         if self.instance.as_ref().is_none_or(Instance::is_spent) {
-            self.instance = None;
-            let mut instance = Instance::new(&self.module, self.heap.clone(), Some(&self.globals))?;
+            let old = self
+                .instance
+                .as_ref()
+                .map(|instance| instance.view().as_ref());
+            let mut instance = Instance::new(
+                &self.module,
+                self.heap.clone(),
+                Some(&self.globals),
+                Content::Latest(old),
+            )?;
             instance.set_memory64(self.module.memory64);
             self.instance = Some(instance);
         }
@@ -165,7 +168,7 @@ impl Snapshot {
     /// Bytes that it takes.
     pub fn bytes(&self) -> u64 {
         let chunks: usize = self.chunks.values().map(|chunk| chunk.len()).sum();
-        let code = self.code.module.wasm.len() + self.code.heap.size();
+        let code = self.code.module.wasm.len() + self.code.heap.stored_size();
         (code + chunks + self.certified_data.len()) as u64 + self.stable.bytes()
     }
 }
@@ -230,7 +233,59 @@ pub struct Canister {
     pub created_ns: u64,
     /// Snapshots by id.
     pub snapshots: BTreeMap<Vec<u8>, Snapshot>,
+    /// Number of the next snapshot.
+    pub next_snapshot: u64,
+    pub history: History,
+    /// What queries have used.
+    pub counters: Arc<QueryCounters>,
 }
+
+/// What a canister's queries have used, all together.
+#[derive(Debug, Default)]
+pub struct QueryCounters {
+    pub calls: AtomicU64,
+    pub instructions: AtomicU64,
+    pub request_bytes: AtomicU64,
+    pub response_bytes: AtomicU64,
+}
+
+impl QueryCounters {
+    /// Counters that go on from calls, instructions, bytes of requests and of responses.
+    pub fn new([calls, instructions, request_bytes, response_bytes]: [u64; 4]) -> QueryCounters {
+        QueryCounters {
+            calls: calls.into(),
+            instructions: instructions.into(),
+            request_bytes: request_bytes.into(),
+            response_bytes: response_bytes.into(),
+        }
+    }
+
+    /// Calls, instructions, bytes of requests and of responses.
+    pub fn values(&self) -> [u64; 4] {
+        [
+            &self.calls,
+            &self.instructions,
+            &self.request_bytes,
+            &self.response_bytes,
+        ]
+        .map(|counter| counter.load(Relaxed))
+    }
+
+    /// Counts a query.
+    pub fn count(&self, instructions: u64, arg: &[u8], result: &QueryResult) {
+        let response = match result {
+            QueryResult::Replied(reply) => reply.len(),
+            QueryResult::Rejected(reject) => reject.message.len(),
+        };
+        self.calls.fetch_add(1, Relaxed);
+        self.instructions.fetch_add(instructions, Relaxed);
+        self.request_bytes.fetch_add(arg.len() as u64, Relaxed);
+        self.response_bytes.fetch_add(response as u64, Relaxed);
+    }
+}
+
+/// The canisters of a subnet.
+pub type Canisters = BTreeMap<Principal, Canister>;
 
 impl Canister {
     /// A canister without code.
@@ -275,6 +330,9 @@ impl Canister {
             last_charge_ns: now_ns,
             created_ns: now_ns,
             snapshots: BTreeMap::new(),
+            next_snapshot: 0,
+            history: History::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -301,7 +359,43 @@ impl Canister {
             (code.module.wasm.len() + metadata + 8 * code.globals.len()) as u64
         });
         let chunks: u64 = self.chunks.len() as u64 * (1 << 20);
-        module + chunks + self.heap_bytes() + self.stable_pages() * 65_536 + HISTORY_BYTES
+        let memories = self.heap_bytes() + self.stable_pages() * 65_536;
+        module + chunks + memories + self.snapshot_bytes() + HISTORY_BYTES
+    }
+
+    /// Bytes of all snapshots.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshots.values().map(Snapshot::bytes).sum()
+    }
+
+    /// Notes a change in the history, made by a user or by a canister of that version.
+    pub fn note_change(
+        &mut self,
+        timestamp_nanos: u64,
+        who: Principal,
+        canister_version: Option<u64>,
+        details: ChangeDetails,
+    ) {
+        let origin = match canister_index(&who) {
+            Some(_) => ChangeOrigin::from_canister {
+                canister_id: who,
+                canister_version,
+            },
+            None => ChangeOrigin::from_user { user_id: who },
+        };
+        self.history.push(Change {
+            timestamp_nanos,
+            canister_version: self.version,
+            origin,
+            details,
+        });
+    }
+
+    /// True when messages changed memories that are not stored yet.
+    pub fn has_unstored_changes(&self) -> bool {
+        let instance = self.code.as_ref().and_then(|code| code.instance.as_ref());
+        self.stable.has_unstored_changes()
+            || instance.is_some_and(|instance| instance.view().has_unstored_changes())
     }
 
     /// Cycles below which the canister is frozen.
@@ -337,12 +431,7 @@ impl Canister {
 
     /// True when a principal may read the log, and with it backtraces.
     pub fn may_read_log(&self, who: &Principal) -> bool {
-        self.is_controller(who)
-            || match &self.settings.log_visibility {
-                Readers::Controllers => false,
-                Readers::Public => true,
-                Readers::Allowed(allowed) => allowed.contains(who),
-            }
+        self.is_controller(who) || self.settings.log_visibility.include(who)
     }
 
     /// True when the module has that entry point.

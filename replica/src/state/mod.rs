@@ -2,11 +2,12 @@
 
 pub mod calls;
 pub mod canister;
+pub mod history;
 pub mod ids;
 pub mod messages;
 pub mod queues;
 
 pub use calls::{CallContext, Callback, Origin};
-pub use canister::{Canister, Code, Settings, Status, StopRequest};
+pub use canister::{Canister, Canisters, Code, Settings, Status, StopRequest};
 pub use messages::{Input, Request, Response};
 pub use queues::Queues;

@@ -38,6 +38,9 @@ pub struct Instrumented {
     pub data: Vec<(u64, Vec<u8>)>,
     /// Indices of the mutable globals, which are exported as [`GLOBAL`] and the index.
     pub mutable_globals: Vec<u32>,
+    /// Names of the functions whose instructions are counted apart, each in one of the last mutable
+    /// globals; empty unless a profile was asked for.
+    pub profiled: Vec<String>,
     /// There is a start function, exported as [`START`].
     pub has_start: bool,
     /// There is a table 0, exported as [`TABLE`].
@@ -99,6 +102,8 @@ fn injections(operators: &[Operator<'_>], memory64: bool) -> Vec<Injection> {
 
 struct Meter {
     counter: u32,
+    /// The global that counts this function's instructions.
+    profile: Option<u32>,
     memory64: bool,
     instructions: u64,
 }
@@ -119,6 +124,12 @@ impl Meter {
         function.instruction(&Instruction::I64Sub);
         function.instruction(&Instruction::GlobalSet(self.counter));
         self.instructions += 4;
+        if let Some(profile) = self.profile {
+            function.instruction(&Instruction::GlobalGet(profile));
+            function.instruction(&Instruction::I64Const(injection.cost as i64));
+            function.instruction(&Instruction::I64Add);
+            function.instruction(&Instruction::GlobalSet(profile));
+        }
         if injection.reentrant {
             self.stop_if_negative(function);
             self.instructions += 6;
@@ -135,6 +146,15 @@ impl Meter {
         }
         function.instruction(&Instruction::I64Sub);
         function.instruction(&Instruction::GlobalSet(self.counter));
+        if let Some(profile) = self.profile {
+            function.instruction(&Instruction::GlobalGet(profile));
+            function.instruction(&Instruction::LocalGet(scratch));
+            if !self.memory64 {
+                function.instruction(&Instruction::I64ExtendI32U);
+            }
+            function.instruction(&Instruction::I64Add);
+            function.instruction(&Instruction::GlobalSet(profile));
+        }
         self.stop_if_negative(function);
         function.instruction(&Instruction::LocalGet(scratch));
         self.instructions += 3;
@@ -202,11 +222,32 @@ fn failed(error: impl std::fmt::Display) -> InvalidModule {
     InvalidModule::Instrumentation(error.to_string())
 }
 
-/// Adds metering to a valid module.
+/// Names of the module's own functions, as its name section has them.
+fn function_names(module: &ParsedModule<'_>) -> Vec<String> {
+    let mut names: Vec<String> = (0..module.code.len())
+        .map(|i| format!("function {i}"))
+        .collect();
+    let section = module.name_section.unwrap_or_default();
+    let reader = wasmparser::NameSectionReader::new(wasmparser::BinaryReader::new(section, 0));
+    for part in reader.into_iter().flatten() {
+        let wasmparser::Name::Function(map) = part else {
+            continue;
+        };
+        for naming in map.into_iter().flatten() {
+            let own = naming.index.checked_sub(module.imported_functions);
+            if let Some(name) = own.and_then(|i| names.get_mut(i as usize)) {
+                *name = naming.name.into();
+            }
+        }
+    }
+    names
+}
+
+/// Adds metering to a valid module; with `profile`, also a count of instructions by function.
 ///
 /// # Errors
 /// When a part of the module cannot be encoded again.
-pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModule> {
+pub fn instrument(module: &ParsedModule<'_>, profile: bool) -> Result<Instrumented, InvalidModule> {
     let mut reencoder = RoundtripReencoder;
     let mut out = Module::new();
     let memory64 = module.memory64();
@@ -269,14 +310,22 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
             .map_err(failed)?;
     }
     let counter = module.globals.len() as u32;
-    globals.global(
-        GlobalType {
-            val_type: ValType::I64,
-            mutable: true,
-            shared: false,
-        },
-        &ConstExpr::i64_const(0),
-    );
+    let profiled = if profile {
+        function_names(module)
+    } else {
+        Vec::new()
+    };
+    for _ in 0..=profiled.len() {
+        globals.global(
+            GlobalType {
+                val_type: ValType::I64,
+                mutable: true,
+                shared: false,
+            },
+            &ConstExpr::i64_const(0),
+        );
+    }
+    mutable_globals.extend((0..profiled.len() as u32).map(|i| counter + 1 + i));
     out.section(&globals);
 
     let mut exports = ExportSection::new();
@@ -313,6 +362,7 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
 
     let mut meter = Meter {
         counter,
+        profile: None,
         memory64,
         instructions: 0,
     };
@@ -320,6 +370,7 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
     for (index, body) in module.code.iter().enumerate() {
         let ty = module.function_types[module.imported_functions as usize + index];
         let params = module.types[ty as usize].params().len() as u32;
+        meter.profile = profile.then_some(counter + 1 + index as u32);
         code.function(&meter.body(body, params)?);
     }
     out.section(&code);
@@ -354,6 +405,7 @@ pub fn instrument(module: &ParsedModule<'_>) -> Result<Instrumented, InvalidModu
         wasm: out.finish(),
         data,
         mutable_globals,
+        profiled,
         has_start: module.start.is_some(),
         has_table,
         has_memory: !module.memories.is_empty(),

@@ -6,4 +6,4 @@ pub mod instrument;
 pub mod module;
 pub mod validate;
 
-pub use module::{CompiledModule, Export, MethodKind, ModuleCache};
+pub use module::{CompiledModule, Export, MethodKind, ModuleCache, enable_profile};

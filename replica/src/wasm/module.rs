@@ -3,8 +3,10 @@
 use super::instrument::instrument;
 use super::validate::{InvalidModule, Visibility, WASM_PAGE, validate};
 use crate::execution::{Engine, InstancePre};
+use crate::persist::FileStore;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// How a method may be called.
@@ -50,6 +52,8 @@ pub struct CompiledModule {
     pub installed: Vec<u8>,
     /// The module, unpacked.
     pub wasm: Vec<u8>,
+    /// Name of the file that keeps the compiled module.
+    pub native: String,
     /// What instances are made from.
     pub pre: InstancePre,
     /// Methods by name.
@@ -67,6 +71,8 @@ pub struct CompiledModule {
     pub data: Vec<(u64, Vec<u8>)>,
     /// Indices of the mutable globals.
     pub mutable_globals: Vec<u32>,
+    /// Names of the functions that are profiled, the last mutable globals.
+    pub profiled: Vec<String>,
     /// There is a start function.
     pub has_start: bool,
     /// There is a heap.
@@ -77,17 +83,28 @@ pub struct CompiledModule {
     pub instructions: u64,
 }
 
+/// Whether modules compiled from now on count their instructions by function.
+static PROFILE: AtomicBool = AtomicBool::new(false);
+
+/// Has every module that this process compiles from now on count its instructions by function
+/// ([`crate::Replica::profile`]). The figures of the meter stay what they are.
+pub fn enable_profile() {
+    PROFILE.store(true, Ordering::Relaxed);
+}
+
 impl CompiledModule {
     fn new(
         engine: &Engine,
         wasm: &[u8],
         installed: &[u8],
         hash: [u8; 32],
+        store: &FileStore,
     ) -> Result<CompiledModule, InvalidModule> {
         let parsed = validate(wasm)?;
-        let instrumented = instrument(&parsed)?;
+        let instrumented = instrument(&parsed, PROFILE.load(Ordering::Relaxed))?;
+        let native = format!("native-{}", hex::encode(Sha256::digest(&instrumented.wasm)));
         let pre = engine
-            .compile(&instrumented.wasm, parsed.memory64())
+            .compile(&instrumented.wasm, parsed.memory64(), store, &native)
             .map_err(|error| InvalidModule::Compilation(format!("{error:#}")))?;
         let mut methods = BTreeMap::new();
         let mut system = BTreeSet::new();
@@ -123,6 +140,7 @@ impl CompiledModule {
             hash,
             installed: installed.to_vec(),
             wasm: wasm.to_vec(),
+            native,
             pre,
             methods,
             system,
@@ -132,6 +150,7 @@ impl CompiledModule {
             metadata: parsed.metadata,
             data: instrumented.data,
             mutable_globals: instrumented.mutable_globals,
+            profiled: instrumented.profiled,
             has_start: instrumented.has_start,
             has_memory: instrumented.has_memory,
             single_use: instrumented.drops_segments,
@@ -165,11 +184,16 @@ pub struct ModuleCache {
 const RECENT: usize = 16;
 
 impl ModuleCache {
-    /// The compiled form of a module, which may be gzipped.
+    /// The compiled form of a module, which may be gzipped; the store keeps it for other processes.
     ///
     /// # Errors
     /// Why the module is refused.
-    pub fn get(&self, engine: &Engine, bytes: &[u8]) -> Result<Arc<CompiledModule>, InvalidModule> {
+    pub fn get(
+        &self,
+        engine: &Engine,
+        bytes: &[u8],
+        store: &FileStore,
+    ) -> Result<Arc<CompiledModule>, InvalidModule> {
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         let find = || {
             let modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
@@ -179,7 +203,7 @@ impl ModuleCache {
             return Ok(module);
         }
         let unpacked = unpack(bytes)?;
-        let module = Arc::new(CompiledModule::new(engine, &unpacked, bytes, hash)?);
+        let module = Arc::new(CompiledModule::new(engine, &unpacked, bytes, hash, store)?);
         let mut modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
         modules.retain(|_, module| module.strong_count() > 0);
         modules.insert(hash, Arc::downgrade(&module));

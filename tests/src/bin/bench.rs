@@ -16,6 +16,9 @@ struct Options {
     /// Leave out contexts of more than 1024 tokens (minutes of prefill).
     #[arg(long)]
     quick: bool,
+    /// Tell where the instructions go, by part and by function; nothing is written.
+    #[arg(long)]
+    profile: bool,
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
@@ -27,6 +30,9 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if options.profile {
+        replica::enable_profile();
+    }
     let path = e2e::folder().join("bench/figures.json");
     let mut kept: BTreeMap<String, Figures> = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).context("bench/figures.json")?,
@@ -41,10 +47,17 @@ async fn main() -> Result<()> {
             (false, "smollm2-135m") => &[1024, 4096],
             _ => &[1024],
         };
+        let tell = |stage: &str, profile: e2e::profile::Profile, total: u64| {
+            println!(
+                "\n{name}: {stage}, {total} instructions\n{}",
+                profile.table(total)
+            );
+        };
         let plan = Plan {
             file: &PathBuf::from(file),
             contexts,
             progress: &|what| eprintln!("{name}: {what}"),
+            profile: options.profile.then_some(&tell),
         };
         measured.insert(name.to_owned(), measure(&plan).await?);
     }
@@ -71,6 +84,9 @@ async fn main() -> Result<()> {
     }
     if options.check {
         anyhow::ensure!(failures == 0, "{failures} figures differ by more than 2 %");
+        return Ok(());
+    }
+    if options.profile {
         return Ok(());
     }
     for (model, figures) in measured {

@@ -27,12 +27,31 @@ pub mod scalar;
 /// that number in the low bits (1.5 × 2^23).
 pub const ROUND_MAGIC: f32 = 12_582_912.0;
 
+/// 2^(127 − 15): between the biases of half and single precision.
+const F16_BIAS: f32 = f32::from_bits((127 + 112) << 23);
+
 impl V128 {
     /// Sum of the four `f32` lanes as (0 + 1) + (2 + 3).
     #[inline(always)]
     pub fn sum_f32(self) -> f32 {
         let [a, b, c, d] = self.to_f32();
         (a + b) + (c + d)
+    }
+
+    /// Half-precision numbers in the low 16 bits of each lane, times `factor`, as `f32`. Infinities
+    /// and NaN become finite: 65,536 and more (times `factor`), which no half-precision number is.
+    #[inline(always)]
+    pub fn low_f16_times(self, factor: f32) -> Self {
+        self.shl_i32::<16>().high_f16_times(factor)
+    }
+
+    /// As [`Self::low_f16_times`], of the numbers in the high 16 bits.
+    #[inline(always)]
+    pub fn high_f16_times(self, factor: f32) -> Self {
+        // Exponent and mantissa in f32's places; the multiplication mends the exponent's bias.
+        let mask = Self::splat_i32(0x8fff_e000_u32 as i32);
+        let placed = self.shr_i32::<3>().and(mask);
+        placed.mul(Self::splat_f32(F16_BIAS * factor))
     }
 
     /// Largest of the four `f32` lanes.
@@ -81,10 +100,42 @@ mod tests {
             prop_assert_eq!(bits(x.i32_to_f32()), ref_bits(p.i32_to_f32()));
             prop_assert_eq!(bits(x.shl_i32::<23>()), ref_bits(p.shl_i32::<23>()));
             prop_assert_eq!(bits(x.low_i16(y)), ref_bits(p.low_i16(q)));
+            prop_assert_eq!(bits(x.low_i16_crossed(y)), ref_bits(p.low_i16_crossed(q)));
             prop_assert_eq!(bits(x.zip_lo_32(y)), ref_bits(p.zip_lo_32(q)));
             prop_assert_eq!(bits(x.zip_hi_32(y)), ref_bits(p.zip_hi_32(q)));
             prop_assert_eq!(bits(x.zip_lo_64(y)), ref_bits(p.zip_lo_64(q)));
             prop_assert_eq!(bits(x.zip_hi_64(y)), ref_bits(p.zip_hi_64(q)));
+            prop_assert_eq!(bits(x.and(y)), ref_bits(p.and(q)));
+            prop_assert_eq!(bits(x.or(y)), ref_bits(p.or(q)));
+            prop_assert_eq!(bits(x.xor(y)), ref_bits(p.xor(q)));
+            prop_assert_eq!(bits(x.shr_i32::<3>()), ref_bits(p.shr_i32::<3>()));
+            prop_assert_eq!(bits(x.shr_u16::<2>()), ref_bits(p.shr_u16::<2>()));
+            prop_assert_eq!(bits(x.add_i16(y)), ref_bits(p.add_i16(q)));
+            prop_assert_eq!(bits(x.mul_i16(y)), ref_bits(p.mul_i16(q)));
+            prop_assert_eq!(bits(x.mul_q15(y)), ref_bits(p.mul_q15(q)));
+            prop_assert_eq!(bits(x.double_low_i16()), ref_bits(p.double_low_i16()));
+            prop_assert_eq!(bits(x.is_zero_i8()), ref_bits(p.is_zero_i8()));
+            let word = a[0] as u16;
+            prop_assert_eq!(bits(V128::clear_bits(word)), ref_bits(Reference::clear_bits(word)));
+            prop_assert_eq!(bits(V128::splat_i8(a[0] as i8)), ref_bits(Reference::splat_i8(a[0] as i8)));
+            prop_assert_eq!(bits(V128::splat_i16(a[0] as i16)), ref_bits(Reference::splat_i16(a[0] as i16)));
+        }
+
+        #[test]
+        fn half_precision_is_read_as_it_is(h in any::<[u16; 4]>()) {
+            let low = h.map(|h| i32::from(h) | 0x1234 << 16);
+            let high = h.map(|h| i32::from(h) << 16 | 0x1234);
+            let low = V128::from_i32(low).low_f16_times(0.25).to_f32();
+            let high = V128::from_i32(high).high_f16_times(0.25).to_f32();
+            prop_assert_eq!(low.map(f32::to_bits), high.map(f32::to_bits));
+            for (h, got) in h.into_iter().zip(low) {
+                let (expected, got) = (half::f16::from_bits(h).to_f32(), got * 4.0);
+                if expected.is_finite() {
+                    prop_assert_eq!(got.to_bits(), expected.to_bits());
+                } else {
+                    prop_assert!(got.abs() >= 65_536.0 && got.is_finite());
+                }
+            }
         }
 
         #[test]

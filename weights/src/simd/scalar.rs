@@ -88,6 +88,11 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         Self(self.0.map(|x| (x as i32 as f32).to_bits()))
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        let [a, b, c, d, e, f, g, h] = self.low_i16(o).i16s();
+        Self::from_i16s([a, c, b, d, e, g, f, h])
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     pub fn low_i16(self, o: Self) -> Self {
         let pair = |a: u32, b: u32| (a & 0xffff) | (b << 16);
@@ -110,5 +115,83 @@ impl V128 {
     }
     pub fn zip_hi_64(self, o: Self) -> Self {
         Self([self.0[2], self.0[3], o.0[2], o.0[3]])
+    }
+    fn i8s(self) -> [i8; 16] {
+        let mut out = [0; 16];
+        for (i, o) in out.iter_mut().enumerate() {
+            *o = (self.0[i / 4] >> (8 * (i % 4))) as i8;
+        }
+        out
+    }
+    fn from_i8s(a: [i8; 16]) -> Self {
+        let mut out = [0; 4];
+        for (i, x) in a.into_iter().enumerate() {
+            out[i / 4] |= u32::from(x as u8) << (8 * (i % 4));
+        }
+        Self(out)
+    }
+    fn i16s(self) -> [i16; 8] {
+        let mut out = [0; 8];
+        for (i, o) in out.iter_mut().enumerate() {
+            *o = (self.0[i / 2] >> (16 * (i % 2))) as i16;
+        }
+        out
+    }
+    fn from_i16s(a: [i16; 8]) -> Self {
+        let mut out = [0; 4];
+        for (i, x) in a.into_iter().enumerate() {
+            out[i / 2] |= u32::from(x as u16) << (16 * (i % 2));
+        }
+        Self(out)
+    }
+    fn zip_i16(self, o: Self, g: impl Fn(i16, i16) -> i16) -> Self {
+        let (a, b) = (self.i16s(), o.i16s());
+        Self::from_i16s(std::array::from_fn(|i| g(a[i], b[i])))
+    }
+    pub fn splat_i8(x: i8) -> Self {
+        Self::from_i8s([x; 16])
+    }
+    pub fn splat_i16(x: i16) -> Self {
+        Self::from_i16s([x; 8])
+    }
+    pub fn and(self, o: Self) -> Self {
+        self.zip_bits(o, |a, b| a & b)
+    }
+    pub fn or(self, o: Self) -> Self {
+        self.zip_bits(o, |a, b| a | b)
+    }
+    pub fn xor(self, o: Self) -> Self {
+        self.zip_bits(o, |a, b| a ^ b)
+    }
+    pub fn shr_i32<const N: u32>(self) -> Self {
+        Self(self.0.map(|x| ((x as i32) >> N) as u32))
+    }
+    pub fn add_i16(self, o: Self) -> Self {
+        self.zip_i16(o, i16::wrapping_add)
+    }
+    pub fn mul_i16(self, o: Self) -> Self {
+        self.zip_i16(o, i16::wrapping_mul)
+    }
+    pub fn shr_u16<const N: u32>(self) -> Self {
+        Self::from_i16s(self.i16s().map(|x| ((x as u16) >> N) as i16))
+    }
+    /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
+    pub fn mul_q15(self, o: Self) -> Self {
+        self.zip_i16(o, |a, b| {
+            let product = (i32::from(a) * i32::from(b) + (1 << 14)) >> 15;
+            product.clamp(-32_768, 32_767) as i16
+        })
+    }
+    /// The low 16 bits of each 32-bit lane in both of its halves.
+    pub fn double_low_i16(self) -> Self {
+        Self(self.0.map(|x| (x & 0xffff) | (x << 16)))
+    }
+    /// Sixteen byte lanes: all ones where that bit of `bits` is clear, else zero.
+    pub fn clear_bits(bits: u16) -> Self {
+        Self::from_i8s(std::array::from_fn(|i| -i8::from(bits >> i & 1 == 0)))
+    }
+    /// Byte lanes: all ones where the byte is zero, else zero.
+    pub fn is_zero_i8(self) -> Self {
+        Self::from_i8s(self.i8s().map(|x| -i8::from(x == 0)))
     }
 }

@@ -108,6 +108,12 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         v(unsafe { _mm_cvtepi32_ps(self.0) })
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    #[inline(always)]
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        let v = self.low_i16(o).0;
+        Self(unsafe { _mm_shufflehi_epi16(_mm_shufflelo_epi16(v, 0b11_01_10_00), 0b11_01_10_00) })
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     #[inline(always)]
     pub fn low_i16(self, o: Self) -> Self {
@@ -133,5 +139,78 @@ impl V128 {
     #[inline(always)]
     pub fn zip_hi_64(self, o: Self) -> Self {
         Self(unsafe { _mm_unpackhi_epi64(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn splat_i8(x: i8) -> Self {
+        Self(unsafe { _mm_set1_epi8(x) })
+    }
+    #[inline(always)]
+    pub fn splat_i16(x: i16) -> Self {
+        Self(unsafe { _mm_set1_epi16(x) })
+    }
+    #[inline(always)]
+    pub fn and(self, o: Self) -> Self {
+        Self(unsafe { _mm_and_si128(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn or(self, o: Self) -> Self {
+        Self(unsafe { _mm_or_si128(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn xor(self, o: Self) -> Self {
+        Self(unsafe { _mm_xor_si128(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn shr_i32<const N: u32>(self) -> Self {
+        Self(unsafe { _mm_sra_epi32(self.0, _mm_cvtsi32_si128(N as i32)) })
+    }
+    #[inline(always)]
+    pub fn add_i16(self, o: Self) -> Self {
+        Self(unsafe { _mm_add_epi16(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn mul_i16(self, o: Self) -> Self {
+        Self(unsafe { _mm_mullo_epi16(self.0, o.0) })
+    }
+    #[inline(always)]
+    pub fn shr_u16<const N: u32>(self) -> Self {
+        Self(unsafe { _mm_srl_epi16(self.0, _mm_cvtsi32_si128(N as i32)) })
+    }
+    /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
+    #[inline(always)]
+    pub fn mul_q15(self, o: Self) -> Self {
+        unsafe {
+            let (lo, hi) = (_mm_mullo_epi16(self.0, o.0), _mm_mulhi_epi16(self.0, o.0));
+            let half = _mm_set1_epi32(1 << 14);
+            let a = _mm_srai_epi32(_mm_add_epi32(_mm_unpacklo_epi16(lo, hi), half), 15);
+            let b = _mm_srai_epi32(_mm_add_epi32(_mm_unpackhi_epi16(lo, hi), half), 15);
+            Self(_mm_packs_epi32(a, b))
+        }
+    }
+    /// The low 16 bits of each 32-bit lane in both of its halves.
+    #[inline(always)]
+    pub fn double_low_i16(self) -> Self {
+        unsafe {
+            let low = _mm_and_si128(self.0, _mm_set1_epi32(0xffff));
+            Self(_mm_or_si128(low, _mm_slli_epi32(self.0, 16)))
+        }
+    }
+    /// Sixteen byte lanes: all ones where that bit of `bits` is clear, else zero.
+    #[inline(always)]
+    pub fn clear_bits(bits: u16) -> Self {
+        unsafe {
+            let (lo, hi) = ((bits & 255) as i8, (bits >> 8) as i8);
+            let spread = _mm_unpacklo_epi64(_mm_set1_epi8(lo), _mm_set1_epi8(hi));
+            let each = _mm_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            Self(_mm_cmpeq_epi8(
+                _mm_and_si128(spread, each),
+                _mm_setzero_si128(),
+            ))
+        }
+    }
+    /// Byte lanes: all ones where the byte is zero, else zero.
+    #[inline(always)]
+    pub fn is_zero_i8(self) -> Self {
+        Self(unsafe { _mm_cmpeq_epi8(self.0, _mm_setzero_si128()) })
     }
 }

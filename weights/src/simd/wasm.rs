@@ -100,6 +100,11 @@ impl V128 {
     pub fn i32_to_f32(self) -> Self {
         Self(f32x4_convert_i32x4(self.0))
     }
+    /// The low 16 bits of each lane: lanes 0 and 2, 1 and 3 of `self`, then of `o`.
+    #[inline(always)]
+    pub fn low_i16_crossed(self, o: Self) -> Self {
+        Self(i16x8_shuffle::<0, 4, 2, 6, 8, 12, 10, 14>(self.0, o.0))
+    }
     /// The low 16 bits of each lane: four of `self`, then four of `o`.
     #[inline(always)]
     pub fn low_i16(self, o: Self) -> Self {
@@ -120,5 +125,64 @@ impl V128 {
     #[inline(always)]
     pub fn zip_hi_64(self, o: Self) -> Self {
         Self(i64x2_shuffle::<1, 3>(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn splat_i8(x: i8) -> Self {
+        Self(i8x16_splat(x))
+    }
+    #[inline(always)]
+    pub fn splat_i16(x: i16) -> Self {
+        Self(i16x8_splat(x))
+    }
+    #[inline(always)]
+    pub fn and(self, o: Self) -> Self {
+        Self(v128_and(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn or(self, o: Self) -> Self {
+        Self(v128_or(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn xor(self, o: Self) -> Self {
+        Self(v128_xor(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn shr_i32<const N: u32>(self) -> Self {
+        Self(i32x4_shr(self.0, N))
+    }
+    #[inline(always)]
+    pub fn add_i16(self, o: Self) -> Self {
+        Self(i16x8_add(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn mul_i16(self, o: Self) -> Self {
+        Self(i16x8_mul(self.0, o.0))
+    }
+    #[inline(always)]
+    pub fn shr_u16<const N: u32>(self) -> Self {
+        Self(u16x8_shr(self.0, N))
+    }
+    /// 16-bit lanes `(a × b + 2^14) >> 15`, saturated.
+    #[inline(always)]
+    pub fn mul_q15(self, o: Self) -> Self {
+        Self(i16x8_q15mulr_sat(self.0, o.0))
+    }
+    /// The low 16 bits of each 32-bit lane in both of its halves.
+    #[inline(always)]
+    pub fn double_low_i16(self) -> Self {
+        Self(i16x8_shuffle::<0, 0, 2, 2, 4, 4, 6, 6>(self.0, self.0))
+    }
+    /// Sixteen byte lanes: all ones where that bit of `bits` is clear, else zero.
+    #[inline(always)]
+    pub fn clear_bits(bits: u16) -> Self {
+        let two = i16x8_splat(bits as i16);
+        let spread = i8x16_swizzle(two, i8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+        let each = u8x16(1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128);
+        Self(i8x16_eq(v128_and(spread, each), i8x16_splat(0)))
+    }
+    /// Byte lanes: all ones where the byte is zero, else zero.
+    #[inline(always)]
+    pub fn is_zero_i8(self) -> Self {
+        Self(i8x16_eq(self.0, i8x16_splat(0)))
     }
 }

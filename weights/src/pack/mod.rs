@@ -2,33 +2,67 @@
 //!
 //! ```text
 //! packed matrix of R rows (padded to 4) and C columns (padded to 8):
-//!   row group 0:  column pair 0:  r0c0 r0c1 r1c0 r1c1 r2c0 r2c1 r3c0 r3c1   (8 × i16 = 16 bytes)
-//!                 column pair 1:  r0c2 r0c3 r1c2 r1c3 …
+//!   row group 0:  column pair 0:  r0c0 r0c2 r1c0 r1c2 r2c0 r2c2 r3c0 r3c2   (8 × i16 = 16 bytes)
+//!                 column pair 1:  r0c1 r0c3 r1c1 r1c3 …
+//!                 column pair 2:  r0c4 r0c6 …
 //!                 … C/2 pairs
 //!                 scales s0 s1 s2 s3                                        (4 × f32 = 16 bytes)
 //!   row group 1:  …
 //!   … R/4 groups
 //! ```
+//! Of four columns the even and the odd ones are a pair each ([`place`]): so bytes of quantization
+//! blocks become 16-bit lanes with one mask or one multiplication. Activations have the same order.
+//!
 //! One `dot_i16` of a pair with (x0 x1)×4 gives four rows' partial sums, a row a lane.
 //!
-//! **The scale of a row** is the smallest for which no sum can overflow: activations are at most
-//! [`ACTIVATION_MAX`] in size, so a row may have an L1 norm of at most [`ROW_L1_MAX`] after
-//! rounding, and each weight must fit 16 bits. For a row of 576 Gaussian weights the step is about
-//! 1/280 of their standard deviation, five times finer than 8-bit blocks of 32; and a row needs
-//! no arithmetic at block borders, which 8-bit blocks would cost in every token.
+//! **The scale of a row** is the smallest for which no sum can overflow. By the Cauchy–Schwarz
+//! inequality a sum is at most the product of the two vectors' Euclidean norms: a packed row keeps
+//! to [`ROW_NORM_MAX`], a quantized activation vector to [`ACTIVATION_NORM_MAX`]. For a row of 576
+//! Gaussian weights the step is 1/600 of their standard deviation or less, ten times finer than
+//! 8-bit blocks of 32; and a row needs no arithmetic at block borders, which 8-bit blocks would
+//! cost in every token.
+//!
+//! Whole groups of rows of quantization blocks are packed by integer arithmetic ([`blocks`]), all
+//! others through `f32`.
+
+mod blocks;
+mod formats;
 
 use crate::dequant::dequantize_row;
 use crate::dtype::GgmlType;
 use crate::simd::{ROUND_MAGIC, V128};
 
-/// Largest size of a quantized activation.
-pub const ACTIVATION_MAX: i32 = 16_383;
-/// Largest sum of the sizes of a packed row's weights: `ROW_L1_MAX × ACTIVATION_MAX < 2^31`.
-pub const ROW_L1_MAX: f32 = 131_000.0;
-/// Longest row that can be packed: rounding may add half a step a weight to the L1 norm.
+/// Largest size of a packed weight and of a quantized activation.
+pub const VALUE_MAX: f32 = 32_000.0;
+/// Largest Euclidean norm of a packed row: `ROW_NORM_MAX × ACTIVATION_NORM_MAX < 2^31`.
+pub const ROW_NORM_MAX: f32 = 32_700.0;
+/// Largest Euclidean norm of a quantized activation vector.
+pub const ACTIVATION_NORM_MAX: f32 = 65_500.0;
+/// Longest row that can be packed: rounding adds to its norm.
 pub const MAX_COLS: usize = 65_536;
 /// Rows that are interleaved.
 pub const LANES: usize = 4;
+
+/// Where column `col` of row `row` of a row group lies in it, in bytes.
+pub const fn place(row: usize, col: usize) -> usize {
+    let pair = col / 4 * 2 + col % 2;
+    pair * 16 + row * 4 + col % 4 / 2 * 2
+}
+
+/// The first `out.len()` weights of row `row` of a row group.
+///
+/// # Panics
+/// When the group has fewer columns.
+pub fn unpack_row(group: &[u8], row: usize, out: &mut [f32]) {
+    let scales = group.len() - 4 * LANES;
+    let mut scale = [0; 4];
+    scale.copy_from_slice(&group[scales + 4 * row..][..4]);
+    let scale = f32::from_le_bytes(scale);
+    for (col, out) in out.iter_mut().enumerate() {
+        let at = place(row, col);
+        *out = f32::from(i16::from_le_bytes([group[at], group[at + 1]])) * scale;
+    }
+}
 
 /// The shape of a packed matrix and where its parts lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +97,17 @@ pub struct NotFinite;
 /// Packs row groups one after another with reused scratch space.
 pub struct Packer {
     pairs: usize,
+    /// Rows as `f32`.
     scratch: Vec<f32>,
+    /// What [`blocks`] keeps of a row group's block headers.
+    headers: Vec<[f32; 4]>,
+}
+
+/// The norm a row of `cols` weights may have before its values are rounded, each by at most
+/// `error` steps.
+fn norm_budget(max: f32, cols: usize, error: f32) -> f32 {
+    // The factor covers what summing squares in single precision loses.
+    0.999 * max - error * (cols as f32).sqrt()
 }
 
 impl Packer {
@@ -72,12 +116,40 @@ impl Packer {
         let pairs = shape.pairs();
         Self {
             pairs,
-            scratch: vec![0.0; LANES * 2 * pairs],
+            scratch: Vec::new(),
+            headers: Vec::new(),
         }
     }
 
-    /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long.
-    /// Rows that are not there become zeros.
+    /// Packs consecutive rows of one type, four to a group of `out`; as many as fill `out`.
+    ///
+    /// # Panics
+    /// When there are not as many groups of rows as `out` has room for.
+    pub fn pack_rows(
+        &mut self,
+        cols: usize,
+        dtype: GgmlType,
+        rows: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), NotFinite> {
+        if let Some(result) = blocks::pack(&mut self.headers, cols, dtype, rows, out) {
+            return result;
+        }
+        let group_bytes = self.pairs * 16 + 16;
+        let groups = out.len() / group_bytes;
+        let row_bytes = rows.len() / (groups * LANES).max(1);
+        for (rows, out) in rows
+            .chunks_exact(LANES * row_bytes)
+            .zip(out.chunks_exact_mut(group_bytes))
+        {
+            let row = |i: usize| (dtype, &rows[i * row_bytes..(i + 1) * row_bytes]);
+            self.pack_group(cols, &[row(0), row(1), row(2), row(3)], out)?;
+        }
+        Ok(())
+    }
+
+    /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long,
+    /// through `f32`. Rows that are not there become zeros.
     pub fn pack_group(
         &mut self,
         cols: usize,
@@ -85,6 +157,8 @@ impl Packer {
         out: &mut [u8],
     ) -> Result<(), NotFinite> {
         let width = 2 * self.pairs;
+        // Padding columns stay zero.
+        self.scratch.resize(LANES * width, 0.0);
         for (i, (dtype, row)) in rows.iter().take(LANES).enumerate() {
             dequantize_row(*dtype, row, &mut self.scratch[i * width..i * width + cols]);
         }
@@ -118,7 +192,7 @@ impl Packer {
                     let p = src.add(i * width + c);
                     let lo = V128::load(p).mul(inverse[i]).add(magic);
                     let hi = V128::load(p.add(4)).mul(inverse[i]).add(magic);
-                    *r = lo.low_i16(hi);
+                    *r = lo.low_i16_crossed(hi);
                 }
                 let t = V128::transpose_32(r);
                 let q = dst.add(c * 8);
@@ -135,18 +209,17 @@ impl Packer {
 
 /// The smallest scale for which the row's integers keep both bounds.
 fn row_scale(row: &[f32]) -> f32 {
-    let (mut sum, mut max) = (V128::zero(), V128::zero());
+    let (mut squares, mut max) = (V128::zero(), V128::zero());
     let (chunks, _) = row.as_chunks::<4>();
     for c in chunks {
         // Safety: a chunk is four floats.
-        let a = unsafe { V128::load(c.as_ptr()) }.abs();
-        sum = sum.add(a);
-        max = max.pmax(a);
+        let v = unsafe { V128::load(c.as_ptr()) };
+        squares = squares.add(v.mul(v));
+        max = max.pmax(v.abs());
     }
-    let budget = ROW_L1_MAX - 0.5 * row.len() as f32;
-    let by_sum = sum.sum_f32() / budget;
-    let by_size = max.max_f32() / 32_767.0;
-    if by_sum < by_size { by_size } else { by_sum }
+    let by_norm = squares.sum_f32().sqrt() / norm_budget(ROW_NORM_MAX, row.len(), 0.5);
+    let by_size = max.max_f32() / VALUE_MAX;
+    if by_norm < by_size { by_size } else { by_norm }
 }
 
 #[cfg(test)]
@@ -161,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packed_rows_keep_the_overflow_bound_and_their_values(
+        fn packed_rows_keep_the_norm_and_their_values(
             values in proptest::collection::vec(-1e3f32..1e3, 1..200),
             rows in 1usize..=4,
             spike in proptest::option::of(-1e9f32..1e9),
@@ -177,11 +250,11 @@ mod tests {
             let scales = scales_of(&out);
             for (r, scale) in scales.into_iter().enumerate() {
                 let at = |c: usize| {
-                    let o = (c / 2) * 16 + r * 4 + (c % 2) * 2;
+                    let o = place(r, c);
                     i32::from(i16::from_le_bytes([out[o], out[o + 1]]))
                 };
-                let l1: i64 = (0..shape.pairs() * 2).map(|c| i64::from(at(c).abs())).sum();
-                prop_assert!(l1 * i64::from(ACTIVATION_MAX) < 1 << 31, "L1 {l1}");
+                let squares: i64 = (0..shape.pairs() * 2).map(|c| i64::from(at(c)).pow(2)).sum();
+                prop_assert!((squares as f64).sqrt() <= f64::from(ROW_NORM_MAX), "{squares}");
                 for (c, v) in values.iter().enumerate() {
                     let expected = if r < rows { *v } else { 0.0 };
                     let error = (at(c) as f32 * scale - expected).abs();

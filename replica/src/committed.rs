@@ -1,0 +1,289 @@
+//! The state after the last round, which queries are answered from while the next round runs.
+//!
+//! Messages change memories only privately until their round ends ([`crate::memory`]). At the end of
+//! the round the changes are stored and this state is replaced, both at once for queries: they hold
+//! the lock while they run, and a query that runs long delays the end of the round.
+
+use crate::exec::{Start, api, environment, inspect, query};
+use crate::execution::Instance;
+use crate::execution::api::{Api, Environment, Response};
+use crate::execution::failure::{ErrorCode, UserError};
+use crate::execution::instance::GlobalValue;
+use crate::execution::mode::Mode;
+use crate::log::Log;
+use crate::management::types::CanisterStatus;
+use crate::management::{canister_logs, canister_status};
+use crate::memory::heap::{Content, Heap};
+use crate::memory::stable::Stable;
+use crate::state::Canister;
+use crate::state::canister::{QueryCounters, Readers};
+use crate::wasm::CompiledModule;
+use crate::{DataCertificate, QueryResult, Reject, Replica};
+use candid::Principal;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Idle instances that a canister keeps for queries.
+const MAX_IDLE: usize = 8;
+
+/// The committed state. Clones are the same state.
+#[derive(Clone, Default)]
+pub struct Committed(Arc<RwLock<State>>);
+
+#[derive(Default)]
+struct State {
+    canisters: Views,
+    time_ns: u64,
+    certificate: Option<DataCertificate>,
+}
+
+/// Canisters by id.
+pub type Views = BTreeMap<Principal, CanisterView>;
+
+/// A canister as queries see it.
+pub struct CanisterView {
+    pub id: Principal,
+    pub env: Environment,
+    /// It has too few cycles to answer.
+    pub frozen: bool,
+    pub readers: Readers,
+    pub cycles: u128,
+    pub stable: Stable,
+    pub log: Log,
+    pub certified_data: Vec<u8>,
+    pub code: Option<CodeView>,
+    pub counters: Arc<QueryCounters>,
+    status: CanisterStatus,
+}
+
+/// A canister's code as queries see it.
+pub struct CodeView {
+    pub module: Arc<CompiledModule>,
+    heap: Arc<Heap>,
+    globals: Vec<Option<GlobalValue>>,
+    pool: Arc<Pool>,
+}
+
+/// Instances that wait for queries.
+#[derive(Default)]
+pub struct Pool(Mutex<Vec<Instance>>);
+
+impl Pool {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CodeView {
+    /// An instance in the committed state; give it back with [`CodeView::give_back`].
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn instance(&self) -> Result<Instance, String> {
+        // Not in the loop's condition: the lock would be held while an instance is dropped.
+        while let Some(mut instance) = {
+            let popped = self.pool.idle().pop();
+            popped
+        } {
+            if instance.view().size() == self.heap.stored_size()
+                && instance.set_globals(&self.globals).is_ok()
+            {
+                return Ok(instance);
+            }
+        }
+        let mut instance = Instance::new(
+            &self.module,
+            self.heap.clone(),
+            Some(&self.globals),
+            Content::Stored,
+        )?;
+        instance.set_memory64(self.module.memory64);
+        Ok(instance)
+    }
+
+    /// Undoes what an instance did and keeps it for the next query.
+    pub fn give_back(&self, mut instance: Instance) {
+        instance.roll_back();
+        if instance.is_spent() || self.module.single_use {
+            return;
+        }
+        let mut idle = self.pool.idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(instance);
+        }
+    }
+}
+
+impl CanisterView {
+    /// The System API's state at the start of an execution.
+    pub fn api(&self, mode: Mode, limit: u64, time_ns: u64) -> Api {
+        let start = Start {
+            env: Environment {
+                time_ns,
+                ..self.env.clone()
+            },
+            wide: self.code.as_ref().is_some_and(|code| code.module.memory64),
+            balance: self.cycles,
+            stable: self.stable.fork(),
+            log: self.log.following(),
+        };
+        api(start, mode, limit)
+    }
+
+    /// True when a principal may read the log, and with it backtraces.
+    pub fn may_read_log(&self, who: &Principal) -> bool {
+        self.env.controllers.contains(who) || self.readers.include(who)
+    }
+}
+
+impl Committed {
+    /// The time of the last round, in nanoseconds since 1970.
+    pub fn time_ns(&self) -> u64 {
+        self.read().time_ns
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a query as of `time_ns`, or of the last round if that is later; gives its
+    /// instructions too. Needs a stack of [`crate::execution::engine::THREAD_STACK`] bytes.
+    pub fn query(
+        &self,
+        sender: Principal,
+        canister: Principal,
+        method: &str,
+        arg: &[u8],
+        time_ns: u64,
+    ) -> (QueryResult, u64) {
+        let state = self.read();
+        if canister == Principal::management_canister() {
+            return (state.management(sender, method, arg), 0);
+        }
+        let answered = query::query(
+            &state.canisters,
+            query::Query {
+                sender,
+                canister,
+                method,
+                arg,
+                certificate: state.certificate.clone(),
+                time_ns: time_ns.max(state.time_ns),
+            },
+        );
+        let result = match answered.result {
+            Ok(Response::Reply(reply)) => QueryResult::Replied(reply),
+            Ok(Response::Reject(text)) => QueryResult::Rejected(Reject {
+                code: 4,
+                message: text,
+                error_code: Some("IC0406".into()),
+            }),
+            Ok(Response::None) => QueryResult::Rejected(Reject {
+                code: 5,
+                message: format!("Canister {canister} did not produce a response"),
+                error_code: Some("IC0506".into()),
+            }),
+            Err(error) => QueryResult::Rejected(error.into()),
+        };
+        if let Some(view) = state.canisters.get(&canister) {
+            view.counters.count(answered.instructions, arg, &result);
+        }
+        (result, answered.instructions)
+    }
+
+    /// Asks a canister whether it takes a user's message. Needs a stack like a query.
+    ///
+    /// # Errors
+    /// The reject that the user gets.
+    pub fn inspect(
+        &self,
+        sender: Principal,
+        canister: &Principal,
+        method: &str,
+        arg: &[u8],
+        time_ns: u64,
+    ) -> Result<(), UserError> {
+        let state = self.read();
+        match state.canisters.get(canister) {
+            Some(view) => inspect::inspect(view, sender, method, arg, time_ns.max(state.time_ns)),
+            None => Err(query::not_found(canister)),
+        }
+    }
+}
+
+impl State {
+    fn management(&self, sender: Principal, method: &str, arg: &[u8]) -> QueryResult {
+        let view = |id: &Principal| self.canisters.get(id).ok_or_else(|| query::not_found(id));
+        let result = match method {
+            "fetch_canister_logs" => canister_logs(sender, arg, |id| {
+                let view = view(id)?;
+                Ok((view.may_read_log(&sender), &view.log))
+            }),
+            "canister_status" => canister_status(sender, arg, |id| Ok(&view(id)?.status)),
+            _ => Err(UserError::new(
+                ErrorCode::CanisterMethodNotFound,
+                format!("Query method {method} not found."),
+            )),
+        };
+        match result {
+            Ok(reply) => QueryResult::Replied(reply),
+            Err(error) => QueryResult::Rejected(error.into()),
+        }
+    }
+}
+
+impl Replica {
+    /// Makes the present state the committed one: stores memories, saves the state, and lets
+    /// queries see it. `publish` runs at the same moment for queries.
+    pub(crate) fn commit(&mut self, publish: impl FnOnce()) {
+        if !self.uncommitted {
+            return publish();
+        }
+        let committed = self.committed.clone();
+        let mut state = committed.0.write().unwrap_or_else(PoisonError::into_inner);
+        self.flush();
+        self.save();
+        state.canisters = self
+            .canisters
+            .iter()
+            .map(|(id, canister)| (*id, self.view(canister)))
+            .collect();
+        state.time_ns = self.last_round_ns;
+        state.certificate = self.certificate.clone();
+        publish();
+        self.uncommitted = false;
+    }
+
+    /// Stores what messages changed in memories.
+    fn flush(&mut self) {
+        for canister in self.canisters.values_mut() {
+            canister.stable.flush();
+            let code = canister.code.as_ref();
+            if let Some(instance) = code.and_then(|code| code.instance.as_ref()) {
+                instance.view().flush();
+            }
+        }
+    }
+
+    fn view(&self, canister: &Canister) -> CanisterView {
+        let round = self.round_context();
+        CanisterView {
+            id: canister.id,
+            env: environment(canister, &round),
+            frozen: canister.cycles < canister.freezing_limit(round.fees),
+            readers: canister.settings.log_visibility.clone(),
+            cycles: canister.cycles,
+            stable: canister.stable.fork(),
+            log: canister.log.clone(),
+            certified_data: canister.certified_data.clone(),
+            code: canister.code.as_ref().map(|code| CodeView {
+                module: code.module.clone(),
+                heap: code.heap.clone(),
+                globals: code.globals.clone(),
+                pool: code.pool.clone(),
+            }),
+            counters: canister.counters.clone(),
+            status: self.status(canister),
+        }
+    }
+}

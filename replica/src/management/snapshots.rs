@@ -1,0 +1,238 @@
+//! Snapshots of canisters: code, memories, certified data and chunk store at some time.
+
+use super::types::*;
+use super::{check_controller, decode, empty, encode, uninstall};
+use crate::Replica;
+use crate::exec::{Effects, update_low_memory_hook};
+use crate::execution::failure::{ErrorCode, UserError};
+use crate::state::canister::Snapshot;
+use crate::state::history::{ChangeDetails, SnapshotSource};
+use crate::state::{Canister, Code};
+use candid::Principal;
+use std::sync::Arc;
+
+/// Snapshots of a canister.
+const MAX_SNAPSHOTS: usize = 10;
+/// Instructions of taking or loading a snapshot, besides one for each byte.
+const BASELINE: u64 = 2_000_000_000;
+/// Bytes of a snapshot's own number in its id; the canister's id follows.
+const NUMBER: usize = 8;
+
+fn rejected(text: String) -> UserError {
+    UserError::new(ErrorCode::CanisterRejectedMessage, text)
+}
+
+fn not_found(id: &[u8], canister: &Principal) -> UserError {
+    UserError::new(
+        ErrorCode::CanisterSnapshotNotFound,
+        format!(
+            "Could not find the snapshot ID {} for canister {canister}.",
+            hex::encode(id)
+        ),
+    )
+}
+
+/// The canister that a snapshot was taken of, by the snapshot's id.
+fn owner(id: &[u8]) -> Option<Principal> {
+    Principal::try_from_slice(id.get(NUMBER..)?).ok()
+}
+
+fn info(id: &[u8], snapshot: &Snapshot) -> SnapshotInfo {
+    SnapshotInfo {
+        id: id.to_vec(),
+        taken_at_timestamp: snapshot.taken_ns,
+        total_size: snapshot.bytes(),
+    }
+}
+
+fn check_rate(canister: &Canister) -> Result<(), UserError> {
+    let (debit, limit) = (canister.heap_delta_debit, crate::scheduler::HEAP_DELTA_RATE);
+    if debit < limit {
+        return Ok(());
+    }
+    Err(UserError::new(
+        ErrorCode::CanisterHeapDeltaRateLimited,
+        format!(
+            "Canister {} is heap delta rate limited: current delta debit is {debit}, but limit is \
+             {limit}.",
+            canister.id
+        ),
+    ))
+}
+
+fn no_room(error: std::io::Error) -> UserError {
+    UserError::new(ErrorCode::SubnetOversubscribed, error.to_string())
+}
+
+impl Replica {
+    pub(super) fn take_snapshot(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+        effects: &mut Effects,
+    ) -> Result<Vec<u8>, UserError> {
+        let args: SnapshotArgs = decode(arg)?;
+        let (now, fees, store) = (self.time_ns, self.fees(), self.store.clone());
+        let canister = self.controlled(&args.canister_id, &caller)?;
+        let id = canister.id;
+        match &args.replace_snapshot {
+            Some(old) => check_own(canister, old)?,
+            None if canister.snapshots.len() >= MAX_SNAPSHOTS => {
+                return Err(rejected(format!(
+                    "Canister {id} has reached the maximum number of snapshots allowed: \
+                     {MAX_SNAPSHOTS}."
+                )));
+            }
+            None => {}
+        }
+        check_rate(canister)?;
+        let Some(code) = &canister.code else {
+            return Err(rejected(format!(
+                "Failed to create snapshot for empty canister {id}:"
+            )));
+        };
+        let snapshot = Snapshot {
+            taken_ns: now,
+            version: canister.version,
+            code: Code {
+                module: code.module.clone(),
+                heap: code.heap.duplicate(&store).map_err(no_room)?,
+                globals: code.globals.clone(),
+                instance: None,
+                pool: Arc::default(),
+            },
+            stable: canister.stable.duplicate(&store).map_err(no_room)?,
+            certified_data: canister.certified_data.clone(),
+            chunks: canister.chunks.clone(),
+        };
+        pay(canister, BASELINE + snapshot.bytes(), fees)?;
+        if let Some(old) = &args.replace_snapshot {
+            canister.snapshots.remove(old.as_slice());
+        }
+        let mut snapshot_id = canister.next_snapshot.to_be_bytes().to_vec();
+        snapshot_id.extend_from_slice(id.as_slice());
+        canister.next_snapshot += 1;
+        let answer = encode(&info(&snapshot_id, &snapshot))?;
+        canister.heap_delta_debit += snapshot.bytes();
+        canister.snapshots.insert(snapshot_id, snapshot);
+        if args.uninstall_code == Some(true) {
+            uninstall(canister, &store, effects);
+            let version = args.sender_canister_version;
+            canister.note_change(now, caller, version, ChangeDetails::code_uninstall);
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn load_snapshot(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+    ) -> Result<Vec<u8>, UserError> {
+        let args: LoadSnapshot = decode(arg)?;
+        let (now, fees, store) = (self.time_ns, self.fees(), self.store.clone());
+        let target = self.find(&args.canister_id)?;
+        check_controller(target, &caller)?;
+        check_rate(target)?;
+        let wanted = &args.snapshot_id;
+        let source = owner(wanted).and_then(|owner| self.canisters.get(&owner));
+        let found = source.and_then(|source| Some((source, source.snapshots.get(wanted)?)));
+        let (source, snapshot) = found.ok_or_else(|| not_found(wanted, &target.id))?;
+        if source.id != target.id && !source.is_controller(&caller) {
+            return Err(rejected(format!(
+                "The sender {caller} is not a controller of the canister that the snapshot {} \
+                 belongs to.",
+                hex::encode(wanted)
+            )));
+        }
+        let instructions = BASELINE + snapshot.bytes();
+        let loaded = Snapshot {
+            code: Code {
+                module: snapshot.code.module.clone(),
+                heap: snapshot.code.heap.duplicate(&store).map_err(no_room)?,
+                globals: snapshot.code.globals.clone(),
+                instance: None,
+                pool: Arc::default(),
+            },
+            stable: snapshot.stable.duplicate(&store).map_err(no_room)?,
+            certified_data: snapshot.certified_data.clone(),
+            chunks: snapshot.chunks.clone(),
+            ..*snapshot
+        };
+        let details = ChangeDetails::load_snapshot {
+            canister_version: snapshot.version,
+            snapshot_id: wanted.clone(),
+            taken_at_timestamp: snapshot.taken_ns,
+            source: SnapshotSource::taken_from_canister,
+            from_canister_id: (source.id != target.id).then_some(source.id),
+        };
+        let canister = self.controlled(&args.canister_id, &caller)?;
+        pay(canister, instructions, fees)?;
+        canister.code = Some(loaded.code);
+        canister.stable = loaded.stable;
+        canister.certified_data = loaded.certified_data;
+        canister.chunks = loaded.chunks;
+        canister.version += 1;
+        canister.heap_delta_debit += instructions - BASELINE;
+        update_low_memory_hook(canister);
+        canister.note_change(now, caller, args.sender_canister_version, details);
+        empty()
+    }
+
+    pub(super) fn list_snapshots(
+        &self,
+        caller: Principal,
+        arg: &[u8],
+    ) -> Result<Vec<u8>, UserError> {
+        let args: CanisterIdRecord = decode(arg)?;
+        let canister = self.find(&args.canister_id)?;
+        if !canister.settings.snapshot_visibility.include(&caller) {
+            check_controller(canister, &caller)?;
+        }
+        let list: Vec<SnapshotInfo> = canister
+            .snapshots
+            .iter()
+            .map(|(id, snapshot)| info(id, snapshot))
+            .collect();
+        encode(&list)
+    }
+
+    pub(super) fn delete_snapshot(
+        &mut self,
+        caller: Principal,
+        arg: &[u8],
+    ) -> Result<Vec<u8>, UserError> {
+        let args: SnapshotRef = decode(arg)?;
+        let canister = self.controlled(&args.canister_id, &caller)?;
+        check_own(canister, &args.snapshot_id)?;
+        canister.snapshots.remove(&args.snapshot_id);
+        empty()
+    }
+}
+
+/// Checks that a snapshot is one of a canister's.
+fn check_own(canister: &Canister, id: &[u8]) -> Result<(), UserError> {
+    if canister.snapshots.contains_key(id) {
+        return Ok(());
+    }
+    Err(not_found(id, &canister.id))
+}
+
+fn pay(
+    canister: &mut Canister,
+    instructions: u64,
+    fees: crate::cycles::Fees,
+) -> Result<(), UserError> {
+    let cost = fees.execution(instructions, false);
+    canister.withdraw(cost, fees).map_err(|missing| {
+        UserError::new(
+            ErrorCode::CanisterOutOfCycles,
+            format!(
+                "Canister snapshotting failed with: `Canister {} is out of cycles: please top up \
+                 the canister with at least {missing} additional cycles`",
+                canister.id
+            ),
+        )
+    })?;
+    canister.consumed.instructions += cost as i128;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The state machine through its Rust interface.
+
+mod queries;
+mod snapshots;
+mod support;
