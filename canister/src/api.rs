@@ -1,6 +1,6 @@
 //! The types of `llm.did`.
 
-use candid::{CandidType, Nat};
+use candid::{CandidType, Nat, Principal};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -42,6 +42,17 @@ pub enum Error {
     Cancelled,
     Stopping {
         id: u64,
+    },
+    QuotaExceeded {
+        what: String,
+        limit: u64,
+        used: u64,
+        resets_ns: Option<u64>,
+    },
+    LowCycles(String),
+    PaymentRequired {
+        required: u128,
+        attached: u128,
     },
 }
 
@@ -144,11 +155,31 @@ pub struct ModelInfo {
     pub restore_instructions: u64,
 }
 
-#[derive(CandidType, Serialize, Deserialize, Clone, Debug)]
+/// Who may generate.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Controllers,
+    AllowList,
+    SignedIn,
+    Anyone,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Config {
     pub round_instructions: u64,
     pub max_context_tokens: u32,
     pub max_generations: u32,
+    pub max_output_tokens: u32,
+    pub access: Access,
+    pub tokens_per_day: u64,
+    pub tokens_in_flight: u64,
+    pub generations_per_caller: u32,
+    pub chats_per_caller: u32,
+    pub controller_weight: u32,
+    pub max_kv_bytes: u64,
+    pub max_stable_bytes: u64,
+    pub min_cycles: u128,
+    pub cycles_per_million_tokens: u128,
 }
 
 impl Default for Config {
@@ -157,28 +188,130 @@ impl Default for Config {
             round_instructions: 1_900_000_000,
             max_context_tokens: 8_192,
             max_generations: 64,
+            max_output_tokens: 8_192,
+            access: Access::Anyone,
+            tokens_per_day: 0,
+            tokens_in_flight: 0,
+            generations_per_caller: 0,
+            chats_per_caller: 1_000,
+            controller_weight: 4,
+            max_kv_bytes: 16 << 30,
+            max_stable_bytes: 200 << 30,
+            min_cycles: 200_000_000_000,
+            cycles_per_million_tokens: 0,
         }
     }
 }
 
-#[derive(CandidType, Deserialize)]
+#[derive(CandidType, Deserialize, Default)]
 pub struct ConfigPatch {
     pub round_instructions: Option<u64>,
     pub max_context_tokens: Option<u32>,
     pub max_generations: Option<u32>,
+    pub max_output_tokens: Option<u32>,
+    pub access: Option<Access>,
+    pub tokens_per_day: Option<u64>,
+    pub tokens_in_flight: Option<u64>,
+    pub generations_per_caller: Option<u32>,
+    pub chats_per_caller: Option<u32>,
+    pub controller_weight: Option<u32>,
+    pub max_kv_bytes: Option<u64>,
+    pub max_stable_bytes: Option<u64>,
+    pub min_cycles: Option<u128>,
+    pub cycles_per_million_tokens: Option<u128>,
+}
+
+/// What a controller has said of a principal.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Ordinary,
+    Allowed,
+    Banned,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct AccessChange {
+    pub principal: Principal,
+    pub role: Role,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct AccountInfo {
+    pub may_generate: Option<Error>,
+    pub tokens_today: u64,
+    pub tokens_in_flight: u64,
+    pub generations: u32,
+    pub chats: u32,
+    pub resets_ns: u64,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug)]
+pub struct LogEntry {
+    pub number: u64,
+    pub time_ns: u64,
+    pub level: LogLevel,
+    pub by: Option<Principal>,
+    pub text: String,
+}
+
+/// Counts since the canister was installed.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub generated_tokens: u64,
+    pub prompt_instructions: u64,
+    pub generate_instructions: u64,
+    pub model_instructions: u64,
+    pub overhead_instructions: u64,
+    pub generations_finished: u64,
+    pub generations_failed: u64,
+    pub rounds_lost: u64,
+    pub evictions: u64,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct CacheStatus {
+    pub page_bytes: u64,
+    pub pages_used: u32,
+    pub pages_free: u32,
+    pub shareable_pages: u64,
+    pub resting_chats: u64,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct RegionBytes {
+    pub region: String,
+    pub bytes: u64,
 }
 
 #[derive(CandidType, Deserialize)]
 pub struct Status {
     pub version: String,
+    pub layout: u32,
     pub model: ModelStatus,
     pub config: Config,
     pub generations_running: u32,
+    pub paused: Option<String>,
     pub rounds: u64,
     pub max_message_instructions: u64,
     pub heap_bytes: u64,
     pub stable_bytes: u64,
+    pub regions: Vec<RegionBytes>,
+    pub cache: CacheStatus,
+    pub chats: u64,
+    pub totals: Totals,
     pub cycles: Nat,
+    pub liquid_cycles: Nat,
+    pub days_left: u64,
 }
 
 #[derive(CandidType, Deserialize)]

@@ -1,11 +1,13 @@
 //! The canister's state: what is in stable memory, and the heap's cache of it.
 
-use crate::api::Phase;
+use crate::accounts::Accounts;
+use crate::api::{LogEntry, Phase};
 use crate::chat_store::ChatStore;
 use crate::durable::{Control, Record};
 use crate::memory::{self, Region};
 use crate::model_job::Loading;
 use crate::pages::Pages;
+use crate::queue::Queue;
 use engine::forward::Workspace;
 use engine::kv::KvCache;
 use engine::pacer::Experience;
@@ -41,8 +43,6 @@ pub struct Heap {
     pub loaded: Option<Loaded>,
     pub running: BTreeMap<u64, Running>,
     pub experience: Experience,
-    /// Ids of generations that have not ended, in order.
-    pub open: Vec<u64>,
     pub entropy_asked: bool,
 }
 
@@ -53,6 +53,9 @@ pub struct App {
     pub records: StableBTreeMap<u64, Record, Region>,
     pub pages: Pages,
     pub chats: ChatStore,
+    pub accounts: Accounts,
+    pub queue: Queue,
+    pub log: StableBTreeMap<u64, LogEntry, Region>,
     pub heap: Heap,
 }
 
@@ -71,20 +74,17 @@ impl App {
         let cell = StableCell::init(memory::control(), Control::default());
         let records: StableBTreeMap<u64, Record, Region> =
             StableBTreeMap::init(memory::generations());
-        let mut heap = Heap::default();
-        for entry in records.iter() {
-            let record = entry.value();
-            if record.end.is_none() {
-                heap.open.push(*entry.key());
-            }
-        }
+        let accounts = Accounts::open();
         Self {
             control: cell.get().clone(),
             cell,
             records,
             pages: Pages::open(memory::slots(), memory::blocks()),
             chats: ChatStore::open(),
-            heap,
+            queue: Queue::open(&accounts),
+            accounts,
+            log: StableBTreeMap::init(memory::log()),
+            heap: Heap::default(),
         }
     }
 
@@ -105,5 +105,11 @@ impl App {
     /// Puts a record back.
     pub fn put(&mut self, record: Record) {
         self.records.insert(record.id, record);
+    }
+
+    /// Bytes of a page of the KV cache; 0 without a model.
+    pub fn page_bytes(&self) -> u64 {
+        let shape = |l: &Loaded| engine::kv::KvShape::of(&l.model.config).block_bytes() as u64;
+        self.heap.loaded.as_ref().map_or(0, shape)
     }
 }

@@ -9,7 +9,7 @@ use crate::blocks::BLOCK;
 use crate::chat_prompt::{self, Question};
 use crate::durable::{Chat, History, Record, Turn};
 use crate::generations::{self, Prompt};
-use crate::{rounds, system};
+use crate::{access, rounds, system};
 use candid::Principal;
 use serde_bytes::ByteBuf;
 
@@ -58,6 +58,18 @@ fn current(app: &App, chat: &Chat) -> ChatInfo {
 
 /// Begins a chat.
 pub fn create(app: &mut App, owner: Principal, args: ChatCreateArgs) -> Result<ChatInfo, Error> {
+    access::may_generate(app, &owner)?;
+    generations::stable_room(app)?;
+    let mut account = app.accounts.get(&owner);
+    let most = app.control.config.chats_per_caller;
+    if account.chats >= most && !system::is_controller(&owner) {
+        return Err(Error::QuotaExceeded {
+            what: "chats".into(),
+            limit: u64::from(most),
+            used: u64::from(account.chats),
+            resets_ns: None,
+        });
+    }
     let title = checked_title(args.title.unwrap_or_default())?;
     let system_prompt = args.system.filter(|s| !s.is_empty());
     if let Some(prompt) = &system_prompt
@@ -93,6 +105,8 @@ pub fn create(app: &mut App, owner: Principal, args: ChatCreateArgs) -> Result<C
     if let Some(prompt) = system_prompt {
         app.chats.turns.insert((id, 0), turn("system", prompt));
     }
+    account.chats += 1;
+    app.accounts.put(&owner, account);
     let info = info(&chat, None);
     app.chats.add(chat);
     app.save();
@@ -155,15 +169,16 @@ pub fn send(app: &mut App, owner: Principal, args: ChatSendArgs) -> Result<Start
     };
     let next = chat_prompt::next_turn(&app.chats, &chat, &question, loaded)?;
     wish.check(&next.tokens)?;
+    let common = if chat.model == model { next.common } else { 0 };
+    let computed = common
+        .min(chat.cached as usize)
+        .min(next.tokens.len().saturating_sub(1));
+    wish.afford(app, &owner, next.tokens.len(), computed)?;
     wish.draw_seed(app)?;
 
     // Nothing is refused from here on.
     app.chats.wake(&chat);
     app.chats.drop_turns(&chat, keep);
-    let common = if chat.model == model { next.common } else { 0 };
-    let computed = common
-        .min(chat.cached as usize)
-        .min(next.tokens.len().saturating_sub(1));
     let mut pages = std::mem::take(&mut chat.pages);
     for page in pages.split_off(computed.div_ceil(BLOCK).min(pages.len())) {
         app.pages.release(page);
@@ -337,6 +352,9 @@ pub fn delete(app: &mut App, owner: Principal, id: u64) -> Result<(), Error> {
     let Some(mut chat) = app.chats.chats.get(&id) else {
         return Ok(());
     };
+    let mut account = app.accounts.get(&owner);
+    account.chats = account.chats.saturating_sub(1);
+    app.accounts.put(&owner, account);
     app.chats.remove(&chat);
     for page in std::mem::take(&mut chat.pages) {
         app.pages.release(page);

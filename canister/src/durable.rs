@@ -2,8 +2,11 @@
 //! chats, their turns and their owners, in postcard encoding. Every value but the control record
 //! (whose first field is the layout) begins with a byte that says its version.
 
-use crate::api::{Config, Error, Finish, ModelInfo, Overflow, Phase, RoundFigures};
+use crate::api::{
+    Config, Error, Finish, LogEntry, ModelInfo, Overflow, Phase, Role, RoundFigures, Totals,
+};
 use crate::pages::Page;
+use crate::v1;
 use candid::Principal;
 use engine::SamplerOptions;
 use engine::forward::{Forward, Stage};
@@ -35,6 +38,14 @@ pub struct Control {
     pub next_chat: u64,
     /// Counts uses of chats, to know which was not used for longest.
     pub uses: u64,
+    /// How much the caller served last had been served (see [`crate::queue`]).
+    pub served: u64,
+    pub totals: Totals,
+    /// Why no work is done now.
+    pub paused: Option<String>,
+    pub next_log: u64,
+    /// While an older layout is converted: records up to this one are.
+    pub migrated: u64,
 }
 
 /// Version of the stable layout this program writes.
@@ -56,6 +67,11 @@ impl Default for Control {
             seeds_drawn: 0,
             next_chat: 1,
             uses: 0,
+            served: 0,
+            totals: Totals::default(),
+            paused: None,
+            next_log: 1,
+            migrated: 0,
         }
     }
 }
@@ -103,6 +119,7 @@ impl Default for ModelRecord {
 pub enum Job {
     Model,
     Generation(u64),
+    Migration,
 }
 
 /// A round that was sent and has not ended.
@@ -149,6 +166,41 @@ pub struct Record {
     pub created: u64,
     /// Its last rounds, oldest first.
     pub recent: Vec<RoundFigures>,
+    /// Tokens of the owner's quota that were set aside for it.
+    pub reserved: u64,
+    /// Cycles that were paid for them, and the price of a million.
+    pub paid: u128,
+    pub price: u128,
+}
+
+/// What is known of a principal.
+#[derive(Serialize, Deserialize, Clone, Default)]
+pub struct Account {
+    pub role: Role,
+    /// Instructions that count as served to it.
+    pub served: u64,
+    /// Days since 1970 of `tokens`.
+    pub day: u64,
+    /// Tokens read and drawn on that day, with those set aside.
+    pub tokens: u64,
+    /// Tokens set aside for generations that have not ended, and how many these are.
+    pub in_flight: u64,
+    pub generations: u32,
+    pub chats: u32,
+    /// Cycles that are owed to it because they could not be sent.
+    pub owed: u128,
+}
+
+/// A generation that has not ended, in the queue.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+pub struct Queued {
+    pub owner: Principal,
+    /// Instructions that count as served to it, among its owner's generations.
+    pub served: u64,
+    /// The round in which it was served last.
+    pub last_round: u64,
+    /// How many times as much as others its owner gets.
+    pub weight: u32,
 }
 
 /// A chat between two turns.
@@ -301,6 +353,9 @@ const VERSION: u8 = 0x82;
 
 macro_rules! versioned {
     ($type:ty) => {
+        versioned!($type, |_: &[u8]| None);
+    };
+    ($type:ty, $older:expr) => {
         impl Storable for $type {
             fn to_bytes(&self) -> Cow<'_, [u8]> {
                 // Encoding plain data into a vector has no way to fail.
@@ -312,7 +367,7 @@ macro_rules! versioned {
             fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
                 match bytes.split_first() {
                     Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
-                    _ => None,
+                    _ => $older(&bytes),
                 }
                 .unwrap_or_else(|| ic_cdk::trap(concat!("cannot be read: a ", stringify!($type))))
             }
@@ -321,9 +376,14 @@ macro_rules! versioned {
     };
 }
 
-versioned!(Record);
+versioned!(Record, |bytes: &[u8]| {
+    postcard::from_bytes(bytes).ok().map(v1::Record::convert)
+});
 versioned!(Chat);
 versioned!(Turn);
+versioned!(Account);
+versioned!(Queued);
+versioned!(LogEntry);
 
 impl Storable for Control {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
@@ -333,7 +393,12 @@ impl Storable for Control {
         self.to_bytes().into_owned()
     }
     fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
-        postcard::from_bytes(&bytes).unwrap_or_default()
+        // Its first field, the layout, is one byte.
+        match bytes.first() {
+            Some(1) => postcard::from_bytes(&bytes).map(v1::Control::convert),
+            _ => postcard::from_bytes(&bytes),
+        }
+        .unwrap_or_else(|_| ic_cdk::trap("the control record cannot be read"))
     }
     const BOUND: Bound = Bound::Unbounded;
 }

@@ -1,13 +1,13 @@
 //! A generation's round: go on with it until the budget is used up, then write through what has
 //! changed.
 
-use crate::api::{Error, RoundFigures};
+use crate::api::{Error, LogLevel, RoundFigures, Totals};
 use crate::app::{App, Loaded, Running};
 use crate::blocks::{self, BLOCK};
 use crate::chat_store::ChatStore;
 use crate::durable::Record;
 use crate::pages::{Page, Pages};
-use crate::{generations, memory, system};
+use crate::{generations, logs, memory, system};
 use engine::kv::{KvCache, KvShape};
 use engine::{Meter, Pacer, Step};
 use ic_stable_structures::Memory;
@@ -43,17 +43,28 @@ fn store_base(shape: &KvShape) -> u64 {
 /// Rounds of a generation whose figures are kept.
 const RECENT: usize = 32;
 
-/// One round of generation `id`.
-pub fn run(app: &mut App, id: u64, budget: u64) {
+/// One turn of generation `id`, until the message has used `limit` instructions. `full`: the
+/// instructions it may use if no piece of work fits `limit`. `false`: none did, and nothing happened.
+pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> bool {
     let Some(mut record) = app.records.get(&id).filter(|r| r.end.is_none()) else {
-        app.heap.open.retain(|open| *open != id);
-        return;
+        app.queue.remove(id);
+        return true;
     };
+    let start = system::instructions();
     let drawn = record.generated().len();
-    let result = work(app, &mut record, budget);
+    let spent = (record.prompt_instructions, record.generate_instructions);
+    let mut result = work(app, &mut record, limit);
+    if matches!(result, Err(Error::BudgetTooSmall { .. })) {
+        match full {
+            Some(full) if full > limit => result = work(app, &mut record, full),
+            Some(_) => {}
+            None => return false,
+        }
+    }
     record.rounds += 1;
     if let Err(e) = result {
-        system::log(&format!("generation {id}: {e:?}"));
+        let text = format!("generation {id}: {e:?}");
+        logs::add(app, LogLevel::Error, None, text);
         record.end = Some(Err(e));
     }
     let used = system::instructions();
@@ -61,16 +72,24 @@ pub fn run(app: &mut App, id: u64, budget: u64) {
     if record.recent.len() >= RECENT {
         record.recent.remove(0);
     }
+    let used = used - start;
     record.recent.push(RoundFigures {
         instructions: used,
-        budget,
+        budget: limit.saturating_sub(start),
         tokens: (record.generated().len() - drawn) as u32,
     });
+    let totals = &mut app.control.totals;
+    let prompt = record.prompt_instructions - spent.0;
+    let generate = record.generate_instructions - spent.1;
+    totals.prompt_instructions += prompt;
+    totals.generate_instructions += generate;
+    totals.overhead_instructions += used.saturating_sub(prompt + generate);
     if record.end.is_some() {
         generations::finish(app, record);
     } else {
         app.put(record);
     }
+    true
 }
 
 fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
@@ -127,6 +146,9 @@ fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
         let place = Place {
             pages: &mut app.pages,
             chats: &mut app.chats,
+            totals: &mut app.control.totals,
+            max_kv: app.control.config.max_kv_bytes,
+            max_stable: app.control.config.max_stable_bytes,
         };
         store(running, record, &shape, place)?;
     }
@@ -195,23 +217,30 @@ fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, 
 struct Place<'a> {
     pages: &'a mut Pages,
     chats: &'a mut ChatStore,
+    totals: &'a mut Totals,
+    /// Most bytes of pages in use, and of stable memory.
+    max_kv: u64,
+    max_stable: u64,
 }
 
 impl Place<'_> {
     /// A new page; chats that were not used for longest lose theirs if there is no room.
     fn allocate(&mut self, block_bytes: u64) -> Result<Page, Error> {
         loop {
-            let slot = self.pages.next_slot();
-            if memory::ensure(&memory::kv(), (u64::from(slot) + 1) * block_bytes)
+            let slot = u64::from(self.pages.next_slot());
+            let within = (u64::from(self.pages.used()) + 1) * block_bytes <= self.max_kv;
+            if within
+                && memory::ensure_within(&memory::kv(), (slot + 1) * block_bytes, self.max_stable)
                 && let Some(page) = self.pages.allocate()
             {
                 return Ok(page);
             }
             if !self.chats.evict_oldest(self.pages) {
                 return Err(Error::OutOfMemory(
-                    "stable memory cannot hold the KV cache".into(),
+                    "stable memory (or max_kv_bytes) cannot hold the KV cache".into(),
                 ));
             }
+            self.totals.evictions += 1;
         }
     }
 }

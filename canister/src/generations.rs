@@ -5,7 +5,7 @@ use crate::app::{App, Loaded};
 use crate::blocks::{self, BLOCK};
 use crate::durable::{Record, StoredOptions};
 use crate::pages::Page;
-use crate::{chats, rounds, system};
+use crate::{access, chats, cycles, migration, rounds, system};
 use candid::Principal;
 use engine::generation::Generation;
 use engine::template::Message;
@@ -15,11 +15,14 @@ use sha2::{Digest, Sha256};
 const DEFAULT_MAX_TOKENS: u32 = 256;
 /// Ended generations that are kept to be read.
 const KEPT: u64 = 1_000;
+/// Bytes by which stable memory may grow before the next check.
+const STABLE_RESERVE: u64 = 16 << 20;
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 256;
 
 /// The model, if it is ready.
 pub fn ready(app: &App) -> Result<&Loaded, Error> {
+    migration::check(app)?;
     let phase = app.phase();
     app.heap.loaded.as_ref().ok_or_else(|| {
         let hint = match phase {
@@ -53,8 +56,28 @@ impl Wish {
 
     /// The engine's own checks of prompt and options.
     pub fn check(&self, tokens: &[u32]) -> Result<(), Error> {
-        let record = self.options.to_request();
-        Ok(Generation::check(&record, tokens)?)
+        let request = self.options.to_request();
+        Ok(Generation::check(&request, tokens)?)
+    }
+
+    /// Whether the owner's quota and the call's cycles allow it. `cached`: prompt tokens that need
+    /// not be read.
+    pub fn afford(
+        &self,
+        app: &App,
+        owner: &Principal,
+        prompt: usize,
+        cached: usize,
+    ) -> Result<(), Error> {
+        let tokens = self.tokens(prompt, cached);
+        access::within_quota(app, owner, tokens)?;
+        cycles::can_pay(cycles::price(app, owner), tokens)
+    }
+
+    /// Tokens it reads and draws at most.
+    fn tokens(&self, prompt: usize, cached: usize) -> u64 {
+        let room = self.context().saturating_sub(prompt);
+        (prompt - cached.min(prompt) + self.max_tokens().min(room)) as u64
     }
 
     /// Draws the seed if the caller gave none.
@@ -67,16 +90,36 @@ impl Wish {
     }
 }
 
-/// Whether `owner` may start a generation now, and with these options.
-pub fn admit(app: &App, _owner: Principal, options: Option<api::Options>) -> Result<Wish, Error> {
-    let loaded = ready(app)?;
+/// Whether there is room in the queue and in stable memory.
+pub fn room(app: &App) -> Result<(), Error> {
     let config = &app.control.config;
-    if app.heap.open.len() >= config.max_generations as usize {
+    if app.queue.len() >= config.max_generations as usize {
         return Err(Error::Busy(format!(
             "{} generations wait or run, as many as may: try again later",
-            app.heap.open.len()
+            app.queue.len()
         )));
     }
+    stable_room(app)
+}
+
+/// Whether stable memory may grow by what records and chats could need.
+pub fn stable_room(app: &App) -> Result<(), Error> {
+    let (have, most) = (system::stable_bytes(), app.control.config.max_stable_bytes);
+    if have + STABLE_RESERVE > most {
+        return Err(Error::OutOfMemory(format!(
+            "stable memory has {have} bytes, {most} are allowed (max_stable_bytes)"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether `owner` may start a generation now, and with these options.
+pub fn admit(app: &App, owner: Principal, options: Option<api::Options>) -> Result<Wish, Error> {
+    let loaded = ready(app)?;
+    access::may_generate(app, &owner)?;
+    room(app)?;
+    cycles::enough(app)?;
+    let config = &app.control.config;
     let context = config
         .max_context_tokens
         .min(loaded.model.config.context_length as u32);
@@ -103,7 +146,7 @@ pub fn admit(app: &App, _owner: Principal, options: Option<api::Options>) -> Res
         top_p: o.top_p.unwrap_or(1.0),
         repetition_penalty: o.repetition_penalty.unwrap_or(1.0),
         seed: 0,
-        max_tokens,
+        max_tokens: max_tokens.min(config.max_output_tokens),
         max_context: context,
         stops,
     };
@@ -150,6 +193,7 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
         }
     };
     wish.check(&tokens)?;
+    wish.afford(app, &owner, tokens.len(), 0)?;
     wish.draw_seed(app)?;
     let prompt = Prompt {
         tokens,
@@ -170,6 +214,14 @@ pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) ->
     let model = app.control.model.sha256;
     share(app, &owner, &model, &mut prompt);
     let (prompt_tokens, seed) = (prompt.tokens.len() as u32, wish.options.seed);
+    let reserved = wish.tokens(prompt.tokens.len(), prompt.computed);
+    access::reserve(app, &owner, reserved);
+    let price = cycles::price(app, &owner);
+    let paid = cycles::take(price, reserved);
+    let weight = match system::is_controller(&owner) {
+        true => app.control.config.controller_weight,
+        false => 1,
+    };
     app.put(Record {
         owner,
         id,
@@ -193,8 +245,17 @@ pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) ->
         model,
         created: system::time(),
         recent: Vec::new(),
+        reserved,
+        paid,
+        price,
     });
-    app.heap.open.push(id);
+    let App {
+        queue,
+        accounts,
+        control,
+        ..
+    } = app;
+    queue.add(id, owner, weight, control.served, accounts);
     forget_oldest(app);
     Started {
         id,
@@ -230,7 +291,7 @@ pub fn end(app: &mut App, id: u64, error: Error) {
         finish(app, record);
     }
     app.heap.running.remove(&id);
-    app.heap.open.retain(|open| *open != id);
+    app.queue.remove(id);
 }
 
 /// A generation has ended: its cache goes to its chat or is freed, its record stays to be read.
@@ -242,9 +303,27 @@ pub fn finish(app: &mut App, mut record: Record) {
     record.x = Vec::new();
     record.stage = 0;
     let id = record.id;
-    app.put(record);
     app.heap.running.remove(&id);
-    app.heap.open.retain(|open| *open != id);
+    app.queue.remove(id);
+    let read = u64::from(
+        record
+            .computed
+            .min(record.prompt_tokens)
+            .saturating_sub(record.cached),
+    );
+    let drawn = record.generated().len() as u64;
+    let used = (read + drawn).min(record.reserved);
+    access::settle(app, &record.owner, record.reserved, used);
+    cycles::refund(app, &record, used);
+    let totals = &mut app.control.totals;
+    totals.prompt_tokens += read;
+    totals.cached_tokens += u64::from(record.cached);
+    totals.generated_tokens += drawn;
+    match record.end {
+        Some(Ok(_)) => totals.generations_finished += 1,
+        _ => totals.generations_failed += 1,
+    }
+    app.put(record);
 }
 
 fn draw_seed(app: &mut App) -> Result<u64, Error> {
@@ -266,9 +345,8 @@ fn draw_seed(app: &mut App) -> Result<u64, Error> {
 
 /// Drops the oldest ended generations beyond those that are kept.
 fn forget_oldest(app: &mut App) {
-    while app.records.len() > KEPT + app.heap.open.len() as u64 {
-        let open = &app.heap.open;
-        let Some(id) = app.records.keys().find(|id| !open.contains(id)) else {
+    while app.records.len() > KEPT + app.queue.len() as u64 {
+        let Some(id) = app.records.keys().find(|id| !app.queue.contains(*id)) else {
             return;
         };
         app.records.remove(&id);
@@ -320,18 +398,21 @@ pub fn view(app: &App, args: &api::ViewArgs) -> Result<api::Generation, Error> {
     })
 }
 
-/// How long a generation that has not run yet has to wait.
+/// How long a generation that has not run yet has to wait at most.
 fn place(app: &App, id: u64) -> QueuePlace {
-    let position = app.heap.open.iter().filter(|open| **open < id).count() as u32;
+    let budget = app.control.config.round_instructions;
+    let out = u32::from(app.control.mark.is_some());
+    let rounds = app.queue.rounds_before(id, budget).saturating_add(out);
     QueuePlace {
-        position,
-        wait_rounds: position,
-        wait_instructions: u64::from(position) * app.control.config.round_instructions,
+        position: app.queue.position(id),
+        wait_rounds: rounds,
+        wait_instructions: u64::from(rounds) * budget,
     }
 }
 
 /// Ends a generation; what it has produced stays to be read.
 pub fn cancel(app: &mut App, id: u64) -> Result<(), Error> {
+    migration::check(app)?;
     if find(app, id)?.end.is_none() {
         end(app, id, Error::Cancelled);
         rounds::schedule(app);

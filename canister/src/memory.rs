@@ -17,7 +17,7 @@
 //! | 12 | resting | map: time of last use, chat → nothing: chats whose cache may be dropped |
 //! | 13 | accounts | map: principal → [`crate::durable::Account`] |
 //! | 14 | queue | map: generation that has not ended → [`crate::durable::Queued`] |
-//! | 15 | log | map: number → [`crate::durable::LogLine`] |
+//! | 15 | log | map: number → [`crate::api::LogEntry`] |
 
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
@@ -117,6 +117,12 @@ const PAGE: u64 = 65_536;
 pub fn ensure(region: &Region, bytes: u64) -> bool {
     let (have, want) = (region.size(), bytes.div_ceil(PAGE));
     have >= want || region.grow(want - have) >= 0
+}
+
+/// The same, if all of stable memory then stays within `most` bytes.
+pub fn ensure_within(region: &Region, bytes: u64, most: u64) -> bool {
+    let more = bytes.div_ceil(PAGE).saturating_sub(region.size()) * PAGE;
+    more == 0 || (crate::system::stable_bytes() + more <= most && ensure(region, bytes))
 }
 
 /// The model file as the engine reads it.

@@ -5,42 +5,70 @@
 //! all of it happened or none. A round that traps leaves its mark; the watchdog timer finds it,
 //! tries again with half the budget, and at last ends that job with an error.
 
-use crate::api::{Error, Phase};
+use crate::api::{Error, LogLevel, Phase};
 use crate::app::App;
 use crate::durable::{Job, Mark};
-use crate::{generation_job, generations, model_job, system};
+use crate::{cycles, generation_job, generations, logs, migration, model_job, system};
 
 /// A round that has not come after this long (nanoseconds) is taken for failed.
 const PATIENCE: u64 = 5_000_000_000;
+/// While there are no cycles for work: how often to look (nanoseconds).
+const LOOK_AGAIN: u64 = 30_000_000_000;
+/// Instructions below which another turn is not begun in a round.
+const LEAST_TURN: u64 = 12_000_000;
 /// Tries before a job is given up.
 const ATTEMPTS: u32 = 4;
 
 /// The job whose turn it is.
 fn next_job(app: &App) -> Option<Job> {
+    if !migration::done(app) {
+        return Some(Job::Migration);
+    }
     match app.phase() {
         Phase::Verifying | Phase::Preparing | Phase::Restoring => return Some(Job::Model),
         Phase::Ready => {}
         _ => return None,
     }
-    let open = &app.heap.open;
-    let after = open.iter().find(|id| **id > app.control.turn);
-    after.or(open.first()).map(|id| Job::Generation(*id))
+    app.queue.next().map(Job::Generation)
 }
 
-/// Sends the next round if there is work and none is out; saves the control record.
+/// Sends the next round if there is work, cycles for it, and none is out; saves the control record.
 pub fn schedule(app: &mut App) {
+    let mut wake = 0;
     if app.control.mark.is_none()
         && let Some(job) = next_job(app)
     {
-        send(app, job, 0);
+        let paused = cycles::enough(app).err();
+        pause(app, paused.as_ref());
+        match paused {
+            None => send(app, job, 0),
+            Some(_) => wake = system::time() + LOOK_AGAIN,
+        }
     }
-    let wake = match &app.control.mark {
-        Some(mark) => mark.sent + PATIENCE,
-        None if app.control.entropy.is_none() => system::time() + PATIENCE,
-        None => 0,
-    };
+    if let Some(mark) = &app.control.mark {
+        wake = mark.sent + PATIENCE;
+    } else if wake == 0 && app.control.entropy.is_none() {
+        wake = system::time() + PATIENCE;
+    }
     system::wake_at(wake);
     app.save();
+}
+
+/// Says so when work stops for want of cycles, and when it goes on.
+fn pause(app: &mut App, why: Option<&Error>) {
+    match (why, app.control.paused.is_some()) {
+        (Some(Error::LowCycles(text)), before) => {
+            app.control.paused = Some(text.clone());
+            if !before {
+                logs::add(app, LogLevel::Warning, None, format!("paused: {text}"));
+            }
+        }
+        (_, true) => {
+            app.control.paused = None;
+            logs::add(app, LogLevel::Info, None, "work goes on".into());
+        }
+        _ => {}
+    }
 }
 
 fn send(app: &mut App, job: Job, attempt: u32) {
@@ -68,16 +96,18 @@ pub fn run(app: &mut App, sequence: u64) {
     };
     let budget = app.control.config.round_instructions >> mark.attempt;
     let job = match (mark.job, app.phase()) {
+        _ if !migration::done(app) => Job::Migration,
         (Job::Generation(id), Phase::Ready) => Job::Generation(id),
         // The heap was lost to an upgrade since the round was sent.
         _ => Job::Model,
     };
     match job {
-        Job::Model => model_job::run(app, budget),
-        Job::Generation(id) => {
-            generation_job::run(app, id, budget);
-            app.control.turn = id;
+        Job::Migration => migration::run(app, budget),
+        Job::Model => {
+            model_job::run(app, budget);
+            app.control.totals.model_instructions += system::instructions();
         }
+        Job::Generation(id) => turns(app, id, budget, mark.attempt),
     }
     app.control.mark = None;
     app.control.rounds += 1;
@@ -89,6 +119,43 @@ pub fn run(app: &mut App, sequence: u64) {
     }
 }
 
+/// A round of generations: of one, or of several if one ends early or others wait. Two turns a round
+/// where callers compete: shares even out twice as fast.
+fn turns(app: &mut App, first: u64, budget: u64, attempt: u32) {
+    let two = app.queue.callers() > 1 && budget >= 4 * LEAST_TURN;
+    let turn = if two { budget / 2 } else { budget };
+    let mut id = first;
+    // A generation may have all of the round if it is the first: a piece may be as large.
+    let mut full = Some(app.control.config.round_instructions);
+    loop {
+        let start = system::instructions();
+        let limit = (start + turn).min(budget);
+        let charge = app.queue.next_charge(id);
+        let ran = generation_job::run(app, id, limit, full.take());
+        app.control.turn = id;
+        let now = system::instructions();
+        if let (Some(charge), true) = (charge, ran) {
+            let App {
+                queue,
+                accounts,
+                control,
+                ..
+            } = app;
+            let used = (now - start, turn);
+            queue.charge(id, &charge, used, control.rounds, accounts);
+            control.served = control.served.max(charge.share);
+        }
+        // A round that is tried again is for one generation, so that it is known which one fails.
+        if attempt > 0 || !ran || now + LEAST_TURN + budget / 8 > budget {
+            return;
+        }
+        match app.queue.next() {
+            Some(next) => id = next,
+            None => return,
+        }
+    }
+}
+
 /// The timer has fired: after an upgrade, or because a round did not end.
 pub fn watchdog(app: &mut App) {
     ask_for_entropy(app);
@@ -96,6 +163,9 @@ pub fn watchdog(app: &mut App) {
         && system::time() >= mark.sent + PATIENCE
     {
         app.control.mark = None;
+        app.control.totals.rounds_lost += 1;
+        // What failed may have been the heap's size: all caches are in stable memory as well.
+        app.heap.running.clear();
         if mark.attempt + 1 < ATTEMPTS {
             send(app, mark.job, mark.attempt + 1);
         } else {
@@ -109,9 +179,12 @@ fn give_up(app: &mut App, job: Job) {
     let error = Error::RoundFailed(format!(
         "a round failed {ATTEMPTS} times: see the canister's log"
     ));
-    system::log(&format!("{job:?} is given up after {ATTEMPTS} attempts"));
+    let text = format!("{job:?} is given up after {ATTEMPTS} attempts");
+    logs::add(app, LogLevel::Error, None, text);
     match job {
         Job::Generation(id) => generations::end(app, id, error),
+        // Nothing works without it: it is tried on.
+        Job::Migration => {}
         Job::Model => {
             app.heap.loading = None;
             app.control.model.phase = Phase::Failed;

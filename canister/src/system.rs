@@ -26,8 +26,17 @@ pub fn caller() -> Principal {
     ic_cdk::api::msg_caller()
 }
 
+pub fn is_controller(who: &Principal) -> bool {
+    ic_cdk::api::is_controller(who)
+}
+
 pub fn caller_is_controller() -> bool {
-    ic_cdk::api::is_controller(&caller())
+    is_controller(&caller())
+}
+
+/// Bytes of this message's argument.
+pub fn argument_bytes() -> usize {
+    ic0::msg_arg_data_size()
 }
 
 pub fn caller_is_self() -> bool {
@@ -46,6 +55,36 @@ pub fn instructions() -> u64 {
 
 pub fn cycles() -> u128 {
     ic0::canister_cycle_balance128()
+}
+
+/// Cycles above the freezing threshold.
+pub fn liquid_cycles() -> u128 {
+    ic0::canister_liquid_cycle_balance128()
+}
+
+/// Cycles that this call has brought and that were not taken yet.
+pub fn cycles_attached() -> u128 {
+    ic0::msg_cycles_available128()
+}
+
+/// Takes at most so many of them; gives how many.
+pub fn accept_cycles(most: u128) -> u128 {
+    ic0::msg_cycles_accept128(most)
+}
+
+/// Sends cycles to a canister, one-way. `false`: they could not be sent now.
+pub fn deposit_cycles(to: &Principal, amount: u128) -> bool {
+    #[derive(candid::CandidType)]
+    struct Target {
+        canister_id: Principal,
+    }
+    let Ok(argument) = candid::encode_one(Target { canister_id: *to }) else {
+        return false;
+    };
+    ic0::call_new_oneway(&[], "deposit_cycles");
+    ic0::call_data_append(&argument);
+    ic0::call_cycles_add128(amount);
+    ic0::call_perform() == 0
 }
 
 /// Whether somebody has asked this canister to stop.

@@ -3,7 +3,7 @@
 use crate::api::{Chunk, Error, Manifest, Phase, Range};
 use crate::app::App;
 use crate::durable::ModelRecord;
-use crate::{generations, memory, rounds, system};
+use crate::{generations, memory, migration, rounds, system};
 use ic_stable_structures::Memory;
 
 /// Bytes of a chunk's entry in the chunk region: XXH64, received.
@@ -171,11 +171,12 @@ pub fn commit(app: &mut App) -> Result<(), Error> {
 /// Drops the model or the upload; generations that need it end.
 pub fn abort(app: &mut App) -> Result<(), Error> {
     only_controllers()?;
+    migration::check(app)?;
     let gone = Error::WrongPhase {
         phase: Phase::Empty.name(),
         hint: "the model was dropped while this generation ran".into(),
     };
-    for id in app.heap.open.clone() {
+    for id in app.queue.ids() {
         generations::end(app, id, gone.clone());
     }
     app.pages.reset();

@@ -4,6 +4,7 @@ use crate::types::*;
 use crate::{Error, Network, Result};
 use candid::utils::ArgumentEncoder;
 use candid::{CandidType, Principal};
+use ic_agent::AgentError;
 use serde::de::DeserializeOwned;
 
 /// Speaks to one LLM canister. Cheap to clone; calls of clones run in parallel.
@@ -62,6 +63,28 @@ impl Client {
         Ok(self
             .update::<Outcome<Config>>("set_config", (patch,))
             .await??)
+    }
+
+    /// Says of callers whether they may generate.
+    pub async fn set_access(&self, changes: &[AccessChange]) -> Result<()> {
+        Ok(self.update::<Done>("set_access", (changes,)).await??)
+    }
+
+    /// What the caller has used of its quota.
+    pub async fn account(&self) -> Result<AccountInfo> {
+        self.query("account", ()).await
+    }
+
+    /// The log's lines from a number on.
+    pub async fn logs(&self, from: u64) -> Result<Vec<LogEntry>> {
+        Ok(self
+            .query::<Outcome<Vec<LogEntry>>>("logs", (from,))
+            .await??)
+    }
+
+    /// Figures in Prometheus's text format.
+    pub async fn metrics(&self) -> Result<String> {
+        self.query("metrics", ()).await
     }
 
     /// The canister at a glance.
@@ -153,10 +176,8 @@ impl Client {
             .agent
             .update(&self.canister, method)
             .with_arg(arguments);
-        decode(
-            method,
-            &call.call_and_wait().await.map_err(Error::call(method))?,
-        )
+        let reply = call.call_and_wait().await;
+        decode(method, &reply.map_err(|e| refused_early(method, e))?)
     }
 
     async fn query<T: CandidType + DeserializeOwned>(
@@ -172,6 +193,58 @@ impl Client {
             .with_arg(arguments);
         decode(method, &call.call().await.map_err(Error::call(method))?)
     }
+}
+
+/// What a canister refuses before it takes a message in comes as a trap whose text names the error.
+fn refused_early(method: &str, error: AgentError) -> Error {
+    let text = match &error {
+        AgentError::CertifiedReject { reject, .. }
+        | AgentError::UncertifiedReject { reject, .. } => &reject.reject_message,
+        _ => return Error::call(method)(error),
+    };
+    match text.split_once("refused: ").and_then(|(_, e)| parse(e)) {
+        Some(refusal) => Error::Canister(refusal),
+        None => Error::call(method)(error),
+    }
+}
+
+/// The error of a text as `canister/src/inspect.rs` writes it.
+fn parse(text: &str) -> Option<crate::types::Error> {
+    use crate::types::Error as E;
+    // What follows is the replica's: a backtrace, a hint.
+    let line = text.lines().next()?;
+    let line = line.strip_suffix("'.").unwrap_or(line);
+    let (name, rest) = line.split_once(": ")?;
+    let owned = rest.to_string();
+    Some(match name {
+        "Unauthorized" => E::Unauthorized(owned),
+        "InvalidArgument" => E::InvalidArgument(owned),
+        "Busy" => E::Busy(owned),
+        "OutOfMemory" => E::OutOfMemory(owned),
+        "LowCycles" => E::LowCycles(owned),
+        "WrongPhase" => {
+            let (phase, hint) = rest.split_once(": ")?;
+            E::WrongPhase {
+                phase: phase.into(),
+                hint: hint.into(),
+            }
+        }
+        "QuotaExceeded" => {
+            let mut parts = rest.split(": ");
+            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u64>().ok());
+            let what = parts.next()?.into();
+            let limit = number(parts.next())?;
+            let used = number(parts.next())?;
+            let resets_ns = number(parts.next()).filter(|t| *t > 0);
+            E::QuotaExceeded {
+                what,
+                limit,
+                used,
+                resets_ns,
+            }
+        }
+        _ => return None,
+    })
 }
 
 pub(crate) fn encode(method: &str, arguments: impl ArgumentEncoder) -> Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! The canister's Candid types, as `canister/llm.did` has them. A test compares the two.
 
-use candid::{CandidType, Nat};
+use candid::{CandidType, Nat, Principal};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::fmt;
@@ -43,6 +43,17 @@ pub enum Error {
     Cancelled,
     Stopping {
         id: u64,
+    },
+    QuotaExceeded {
+        what: String,
+        limit: u64,
+        used: u64,
+        resets_ns: Option<u64>,
+    },
+    LowCycles(String),
+    PaymentRequired {
+        required: Nat,
+        attached: Nat,
     },
 }
 
@@ -93,6 +104,13 @@ impl fmt::Display for Error {
             Self::Cancelled => write!(f, "cancelled"),
             Self::Stopping { id } => {
                 write!(f, "the canister is stopping; generation {id} goes on later")
+            }
+            Self::QuotaExceeded {
+                what, limit, used, ..
+            } => write!(f, "quota exceeded: {used} {what} of {limit}"),
+            Self::LowCycles(why) => write!(f, "too few cycles: {why}"),
+            Self::PaymentRequired { required, attached } => {
+                write!(f, "{required} cycles are to be attached, not {attached}")
             }
         }
     }
@@ -183,37 +201,160 @@ pub struct ModelStatus {
     pub info: Option<ModelInfo>,
 }
 
-/// The canister's settings.
+/// Who may generate.
 #[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Controllers,
+    AllowList,
+    SignedIn,
+    Anyone,
+}
+
+/// The canister's settings; `llm.did` says what each means.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Instructions of one round.
     pub round_instructions: u64,
     /// Tokens.
     pub max_context_tokens: u32,
     pub max_generations: u32,
+    /// Tokens.
+    pub max_output_tokens: u32,
+    pub access: Access,
+    pub tokens_per_day: u64,
+    pub tokens_in_flight: u64,
+    pub generations_per_caller: u32,
+    pub chats_per_caller: u32,
+    pub controller_weight: u32,
+    pub max_kv_bytes: u64,
+    pub max_stable_bytes: u64,
+    pub min_cycles: Nat,
+    pub cycles_per_million_tokens: Nat,
 }
 
 /// Settings to change; `None` leaves one as it is.
-#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigPatch {
     pub round_instructions: Option<u64>,
     pub max_context_tokens: Option<u32>,
     pub max_generations: Option<u32>,
+    pub max_output_tokens: Option<u32>,
+    pub access: Option<Access>,
+    pub tokens_per_day: Option<u64>,
+    pub tokens_in_flight: Option<u64>,
+    pub generations_per_caller: Option<u32>,
+    pub chats_per_caller: Option<u32>,
+    pub controller_weight: Option<u32>,
+    pub max_kv_bytes: Option<u64>,
+    pub max_stable_bytes: Option<u64>,
+    pub min_cycles: Option<Nat>,
+    pub cycles_per_million_tokens: Option<Nat>,
+}
+
+/// What a controller says of a principal.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Ordinary,
+    Allowed,
+    Banned,
+}
+
+/// A principal's new role.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessChange {
+    pub principal: Principal,
+    pub role: Role,
+}
+
+/// What the caller has used of its quota.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Why it may not generate now.
+    pub may_generate: Option<Error>,
+    pub tokens_today: u64,
+    pub tokens_in_flight: u64,
+    pub generations: u32,
+    pub chats: u32,
+    /// Nanoseconds since 1970.
+    pub resets_ns: u64,
+}
+
+/// How much a log line matters.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Info,
+    Warning,
+    Error,
+}
+
+/// A line of the log.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    pub number: u64,
+    /// Nanoseconds since 1970.
+    pub time_ns: u64,
+    pub level: LogLevel,
+    pub by: Option<Principal>,
+    pub text: String,
+}
+
+/// Counts since the canister was installed.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub generated_tokens: u64,
+    pub prompt_instructions: u64,
+    pub generate_instructions: u64,
+    pub model_instructions: u64,
+    pub overhead_instructions: u64,
+    pub generations_finished: u64,
+    pub generations_failed: u64,
+    pub rounds_lost: u64,
+    pub evictions: u64,
+}
+
+/// Pages of the KV cache, of 64 positions each.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    pub page_bytes: u64,
+    pub pages_used: u32,
+    pub pages_free: u32,
+    pub shareable_pages: u64,
+    pub resting_chats: u64,
+}
+
+/// A region of stable memory.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RegionBytes {
+    pub region: String,
+    pub bytes: u64,
 }
 
 /// The canister at a glance.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub version: String,
+    /// Version of the layout of stable memory.
+    pub layout: u32,
     pub model: ModelStatus,
     pub config: Config,
     pub generations_running: u32,
+    /// Why no work is done now.
+    pub paused: Option<String>,
     pub rounds: u64,
     /// Instructions.
     pub max_message_instructions: u64,
     pub heap_bytes: u64,
     pub stable_bytes: u64,
+    pub regions: Vec<RegionBytes>,
+    pub cache: CacheStatus,
+    pub chats: u64,
+    pub totals: Totals,
     pub cycles: Nat,
+    /// Cycles above the freezing threshold.
+    pub liquid_cycles: Nat,
+    pub days_left: u64,
 }
 
 /// One turn of a conversation; `role` is system, user or assistant.

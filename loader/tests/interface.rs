@@ -54,7 +54,12 @@ fn service() -> String {
     methods.command::<Done>("upload_commit");
     methods.command::<Done>("upload_abort");
     methods.update::<ConfigPatch, Outcome<Config>>("set_config");
+    methods.update::<Vec<AccessChange>, Done>("set_access");
     methods.look::<Status>("status");
+    methods.look::<AccountInfo>("account");
+    methods.look::<String>("metrics");
+    let from = vec![methods.types.add::<u64>()];
+    methods.add::<Outcome<Vec<LogEntry>>>("logs", from, vec![FuncMode::Query]);
     methods.update::<GenerateRequest, Outcome<Started>>("generate");
     let request = vec![methods.types.add::<GenerationRequest>()];
     methods.add::<Outcome<Generation>>("generation", request, vec![FuncMode::Query]);

@@ -70,6 +70,8 @@ pub struct Replica {
     certificate: Option<DataCertificate>,
     last_query_instructions: u64,
     last_report: RoundReport,
+    /// Instructions of a round.
+    round_instructions: i64,
     store: Arc<FileStore>,
     /// What queries are answered from.
     committed: Committed,
@@ -111,6 +113,7 @@ impl Replica {
             certificate: None,
             last_query_instructions: 0,
             last_report: RoundReport::default(),
+            round_instructions: scheduler::ROUND,
             store: FileStore::open(config.state_dir.clone())?,
             committed: Committed::default(),
             uncommitted: true,
@@ -172,6 +175,12 @@ impl Replica {
             .filter(|canister| matches!(canister.status, state::Status::Running))
             .filter_map(|canister| canister.timer)
             .min()
+    }
+
+    /// Sets how many instructions a round may take, 2 billion at first as on the IC: with few, a test
+    /// sees what happens between the messages of a chain.
+    pub fn set_round_instructions(&mut self, instructions: u32) {
+        self.round_instructions = i64::from(instructions);
     }
 
     /// Executes one consensus round.

@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 /// Threads that canisters are dealt to.
 pub(crate) const THREADS: usize = 4;
 /// Instructions of a round: what 7 billion leave beside the longest message without slices.
-const ROUND: i64 = 7_000_000_000 - 5_000_000_000 + 1;
+pub(crate) const ROUND: i64 = 7_000_000_000 - 5_000_000_000 + 1;
 /// What each message and each canister count besides their instructions.
 const PER_MESSAGE: i64 = 2_000_000;
 const PER_CANISTER: i64 = 8_000_000;
@@ -139,7 +139,7 @@ impl Replica {
         schedule: &Schedule,
         report: &mut RoundReport,
     ) -> BTreeSet<Principal> {
-        let mut budget = ROUND;
+        let mut budget = self.round_instructions;
         let mut fully_executed = BTreeSet::new();
         let mut first = true;
         let mut heap_delta = 0;

@@ -7,13 +7,15 @@
 pub mod agreement;
 pub mod bench;
 pub mod chats;
+pub mod direct;
 mod files;
 pub mod native;
 pub mod perplexity;
 pub mod profile;
 pub mod reference;
+pub mod tiny;
 
-pub use files::{folder, model, tagged, wasm};
+pub use files::{folder, gemma, model, tagged, wasm};
 
 use anyhow::{Context, Result};
 use candid::Principal;

@@ -2,10 +2,11 @@ import { useState } from 'preact/hooks';
 import type { Status } from '../bindings/llm.did';
 import { message, ok } from '../ic/backend';
 import { backend, controls, nudge, phase, status } from '../state/session';
-import { bytes, count, hex, large } from '../text/format';
+import { bytes, count, hex, large, plural } from '../text/format';
 import { CopyButton } from '../view/CopyButton';
 import { ConfigForm } from './ConfigForm';
 import { DropZone } from './DropZone';
+import { Logs } from './Logs';
 
 function Model({ of }: { of: Status }) {
   const [asking, setAsking] = useState(false);
@@ -91,8 +92,29 @@ function Figures({ of }: { of: Status }) {
         <dd>{count(of.generations_running)}</dd>
         <dt>Rounds so far</dt>
         <dd>{count(of.rounds)}</dd>
+        <dt>Tokens read, written</dt>
+        <dd>
+          {count(of.totals.prompt_tokens)}, {count(of.totals.generated_tokens)}
+          <small>{count(of.totals.cached_tokens)} were in the cache</small>
+        </dd>
+        <dt>Answers</dt>
+        <dd>
+          {count(of.totals.generations_finished)} finished, {count(of.totals.generations_failed)} failed or stopped
+        </dd>
         <dt>Cycles</dt>
-        <dd>{large(of.cycles)}</dd>
+        <dd>
+          {large(of.cycles)}
+          <small>
+            {large(of.liquid_cycles)} above the freezing threshold: {plural(of.days_left, 'day')} of rest
+          </small>
+        </dd>
+        <dt>Chats</dt>
+        <dd>{count(of.chats)}</dd>
+        <dt>Cache</dt>
+        <dd>
+          {bytes(BigInt(of.cache.pages_used) * of.cache.page_bytes)}
+          <small>{plural(of.totals.evictions, 'chat')} made room for others</small>
+        </dd>
         <dt>Heap</dt>
         <dd>{bytes(of.heap_bytes)}</dd>
         <dt>Stable memory</dt>
@@ -130,6 +152,7 @@ export function Admin() {
             {controls.value && <DropZone />}
             <Figures of={now} />
             <ConfigForm key={JSON.stringify(Object.values(now.config).map(String))} config={now.config} />
+            {controls.value && <Logs />}
           </>
         )}
       </div>

@@ -8,11 +8,28 @@ const WORDS: Record<string, string> = {
   round_instructions: 'Instructions of a round',
   max_context_tokens: 'Longest context (tokens)',
   max_generations: 'Answers at once',
+  max_output_tokens: 'Longest answer (tokens)',
+  tokens_per_day: 'Tokens a day and caller (0: any)',
+  tokens_in_flight: 'Tokens at once and caller (0: any)',
+  generations_per_caller: 'Answers at once and caller (0: any)',
+  chats_per_caller: 'Chats of a caller (0: any)',
+  controller_weight: "A controller's share beside others'",
+  max_kv_bytes: 'Cache (bytes)',
+  max_stable_bytes: 'Stable memory (bytes)',
+  min_cycles: 'Work stops below (cycles)',
+  cycles_per_million_tokens: 'Price of a million tokens (cycles)',
+};
+
+const ACCESS = {
+  Controllers: 'controllers only',
+  AllowList: 'those on the list',
+  SignedIn: 'everybody who is signed in',
+  Anyone: 'anyone',
 };
 
 const words = (key: string) => WORDS[key] ?? `${key.charAt(0).toUpperCase()}${key.slice(1).replaceAll('_', ' ')}`;
 
-/** The canister's settings; those that are numbers can be changed here. */
+/** The canister's settings. */
 export function ConfigForm({ config }: { config: Config }) {
   const [said, setSaid] = useState<{ text: string; bad: boolean } | null>(null);
   const numbers = Object.entries(config).filter(([, value]) => typeof value === 'number' || typeof value === 'bigint');
@@ -23,10 +40,16 @@ export function ConfigForm({ config }: { config: Config }) {
     for (const [key, value] of Object.entries(config)) {
       const text = String(given.get(key) ?? '').replace(/[\s,_]/g, '');
       const changed = /^\d+$/.test(text) && text !== String(value);
+      if (key === 'access') continue;
       patch[key] = !changed ? [] : [typeof value === 'bigint' ? BigInt(text) : Number(text)];
     }
+    const access = String(given.get('access') ?? '');
+    const patched = {
+      ...patch,
+      access: access && !(access in config.access) ? [{ [access]: null }] : [],
+    } as unknown as ConfigPatch;
     try {
-      ok(await backend.value.canister.set_config(patch as unknown as ConfigPatch));
+      ok(await backend.value.canister.set_config(patched));
       setSaid({ text: 'Saved.', bad: false });
       nudge();
     } catch (error) {
@@ -43,6 +66,16 @@ export function ConfigForm({ config }: { config: Config }) {
         }}
       >
         <div class="grid">
+          <div class="field">
+            <label for="config-access">Who may ask</label>
+            <select id="config-access" name="access" disabled={!controls.value}>
+              {Object.entries(ACCESS).map(([name, text]) => (
+                <option key={name} value={name} selected={name in config.access}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          </div>
           {numbers.map(([key, value]) => (
             <div class="field" key={key}>
               <label for={`config-${key}`}>{words(key)}</label>

@@ -1,6 +1,7 @@
 import { Actor, CanisterStatus, HttpAgent, type ActorSubclass, type Identity } from '@icp-sdk/core/agent';
 import type { Principal } from '@icp-sdk/core/principal';
 import { idlFactory, type _SERVICE, type Error as CanisterError } from '../bindings/llm.did';
+import { count, when } from '../text/format';
 import type { Network } from './network';
 
 export type Canister = ActorSubclass<_SERVICE>;
@@ -79,14 +80,11 @@ export function explain(error: CanisterError): string {
   if ('RoundFailed' in error) return `The answer was given up: ${error.RoundFailed}.`;
   if ('Cancelled' in error) return 'Stopped.';
   if ('Stopping' in error) return 'The canister is stopping; the answer goes on after its start.';
-  return later(error);
-}
-
-/** Errors of newer canisters: their name, and what text they have. */
-function later(error: object): string {
-  const [name, detail] = Object.entries(error)[0] ?? ['Unknown error', null];
-  const words = name.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
-  const text = typeof detail === 'string' ? detail : (detail as { what?: string } | null)?.what;
-  const sentence = text ? `${words}: ${text}` : words;
-  return `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}.`;
+  if ('QuotaExceeded' in error) {
+    const { what, limit, used, resets_ns } = error.QuotaExceeded;
+    const again = resets_ns[0] === undefined ? '' : ` Again after ${when(resets_ns[0])}.`;
+    return `Your share is used up (${what}): ${count(used)} of ${count(limit)}.${again}`;
+  }
+  if ('LowCycles' in error) return `The canister has too few cycles to work: ${error.LowCycles}.`;
+  return 'Calling canisters have to pay here.';
 }

@@ -24,6 +24,14 @@ export function Banner() {
     );
   }
   const model = status.value?.model;
+  const paused = status.value?.paused[0];
+  if (paused) {
+    return (
+      <p class="banner bad" role="status">
+        The canister does no work now: {paused}.
+      </p>
+    );
+  }
   if (!model || phase.value === 'Ready' || phase.value === null) return null;
   if (phase.value === 'Empty' || phase.value === 'Failed') {
     return (

@@ -191,6 +191,48 @@ pub struct Config {
     /// Generations that may wait or run at once.
     #[arg(long, value_name = "N")]
     pub max_generations: Option<u32>,
+    /// Longest answer (tokens).
+    #[arg(long, value_name = "N")]
+    pub max_output_tokens: Option<u32>,
+    /// Who may generate.
+    #[arg(long, value_enum)]
+    pub access: Option<Access>,
+    /// Tokens a caller may use a day; 0: no limit.
+    #[arg(long, value_name = "N")]
+    pub tokens_per_day: Option<u64>,
+    /// Tokens of a caller's generations that have not ended; 0: no limit.
+    #[arg(long, value_name = "N")]
+    pub tokens_in_flight: Option<u64>,
+    /// Generations of one caller at once; 0: no limit.
+    #[arg(long, value_name = "N")]
+    pub generations_per_caller: Option<u32>,
+    /// Chats a caller may have.
+    #[arg(long, value_name = "N")]
+    pub chats_per_caller: Option<u32>,
+    /// How many times as much as others a controller gets.
+    #[arg(long, value_name = "N")]
+    pub controller_weight: Option<u32>,
+    /// Bytes of KV cache in stable memory.
+    #[arg(long, value_name = "N")]
+    pub max_kv_bytes: Option<u64>,
+    /// Bytes of stable memory in all.
+    #[arg(long, value_name = "N")]
+    pub max_stable_bytes: Option<u64>,
+    /// Cycles above the freezing threshold below which no work is done.
+    #[arg(long, value_name = "N")]
+    pub min_cycles: Option<u64>,
+    /// What canisters pay for a million tokens, in cycles.
+    #[arg(long, value_name = "N")]
+    pub cycles_per_million_tokens: Option<u64>,
+}
+
+/// Who may generate.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Access {
+    Controllers,
+    AllowList,
+    SignedIn,
+    Anyone,
 }
 
 #[cfg(test)]

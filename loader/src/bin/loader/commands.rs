@@ -1,13 +1,13 @@
 //! What each command does.
 
-use crate::arguments::{Arguments, Command, Config, Global, Install, Prompt, Upload};
+use crate::arguments::{Access, Arguments, Command, Config, Global, Install, Prompt, Upload};
 use crate::chat;
 use crate::display::{self, UploadBars};
 use crate::verify::verify;
 use anyhow::{Context, Result};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
-use loader::types::{ConfigPatch, Input, Message};
+use loader::types::{self, ConfigPatch, Input, Message};
 use loader::upload::{UploadOptions, upload};
 use loader::{Client, Network, identity, management, network};
 use serde_json::json;
@@ -154,13 +154,29 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
         round_instructions: arguments.round_instructions,
         max_context_tokens: arguments.max_context_tokens,
         max_generations: arguments.max_generations,
+        max_output_tokens: arguments.max_output_tokens,
+        access: arguments.access.map(|access| match access {
+            Access::Controllers => types::Access::Controllers,
+            Access::AllowList => types::Access::AllowList,
+            Access::SignedIn => types::Access::SignedIn,
+            Access::Anyone => types::Access::Anyone,
+        }),
+        tokens_per_day: arguments.tokens_per_day,
+        tokens_in_flight: arguments.tokens_in_flight,
+        generations_per_caller: arguments.generations_per_caller,
+        chats_per_caller: arguments.chats_per_caller,
+        controller_weight: arguments.controller_weight,
+        max_kv_bytes: arguments.max_kv_bytes,
+        max_stable_bytes: arguments.max_stable_bytes,
+        min_cycles: arguments.min_cycles.map(Into::into),
+        cycles_per_million_tokens: arguments.cycles_per_million_tokens.map(Into::into),
     };
     let config = if patch == ConfigPatch::default() {
         client.status().await?.config
     } else {
         client.set_config(patch).await?
     };
-    display::result(json, &serde_json::to_value(config)?, || {
+    display::result(json, &serde_json::to_value(&config)?, || {
         display::config_text(&config)
     })
 }

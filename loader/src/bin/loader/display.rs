@@ -285,13 +285,38 @@ pub fn status_text(status: &Status) -> String {
 
 /// The settings for people.
 pub fn config_text(config: &Config) -> String {
-    format!(
-        "{:20} {} instructions\n{:20} {} tokens\n{:20} {}",
-        "a round",
-        grouped(config.round_instructions),
-        "longest context",
-        grouped(config.max_context_tokens.into()),
-        "generations at once",
-        config.max_generations
-    )
+    let limit = |n: u64| match n {
+        0 => "no limit".into(),
+        n => grouped(n),
+    };
+    let lines = [
+        (
+            "a round",
+            format!("{} instructions", grouped(config.round_instructions)),
+        ),
+        (
+            "longest context",
+            format!("{} tokens", grouped(config.max_context_tokens.into())),
+        ),
+        (
+            "longest answer",
+            format!("{} tokens", grouped(config.max_output_tokens.into())),
+        ),
+        ("generations at once", config.max_generations.to_string()),
+        ("who may generate", format!("{:?}", config.access)),
+        ("tokens a day", limit(config.tokens_per_day)),
+        ("tokens in flight", limit(config.tokens_in_flight)),
+        (
+            "generations each",
+            limit(config.generations_per_caller.into()),
+        ),
+        ("chats each", grouped(config.chats_per_caller.into())),
+        ("least cycles", config.min_cycles.to_string()),
+        (
+            "price of 1 M tokens",
+            format!("{} cycles", config.cycles_per_million_tokens),
+        ),
+    ];
+    let lines = lines.map(|(name, value)| format!("{name:20} {value}"));
+    lines.join("\n")
 }
