@@ -20,7 +20,12 @@ struct Restartable {
 
 impl Restartable {
     fn stop(&self) {
-        drop(self.server.lock().expect("no panic while it is held").take());
+        drop(
+            self.server
+                .lock()
+                .expect("no panic while it is held")
+                .take(),
+        );
     }
 
     fn start(&self) -> Result<()> {
@@ -48,8 +53,12 @@ async fn obey(stream: TcpStream, replica: &Arc<Restartable>) -> Result<()> {
     stream.read_line(&mut request).await?;
     let replica = replica.clone();
     let done = match request.split(' ').nth(1) {
-        Some("/stop") => tokio::task::spawn_blocking(move || replica.stop()).await.is_ok(),
-        Some("/start") => tokio::task::spawn_blocking(move || replica.start()).await?.is_ok(),
+        Some("/stop") => tokio::task::spawn_blocking(move || replica.stop())
+            .await
+            .is_ok(),
+        Some("/start") => tokio::task::spawn_blocking(move || replica.start())
+            .await?
+            .is_ok(),
         _ => false,
     };
     let status = if done { "200 OK" } else { "500 Failed" };
@@ -98,7 +107,7 @@ async fn the_page_works_in_a_browser() -> Result<()> {
     let controlled = tokio::spawn(control(listener, replica.clone()));
 
     let tiny = state.path().join("tiny.gguf");
-    let bytes = e2e::tiny::Tiny::default().bytes();
+    let bytes = e2e::tiny::Tiny::default().bytes()?;
     std::fs::write(&tiny, &bytes)?;
     let digest = Sha256::digest(&bytes);
     let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
