@@ -4,7 +4,8 @@
 //! | id | region | what lay there |
 //! | --- | --- | --- |
 //! | 0 | control | one cell: [`Control`] |
-//! | 1, 2, 3 | chunks, file, packed | as in layout 2 |
+//! | 1, 2 | chunks, file | as in layout 2 |
+//! | 3 | packed | weights in another order: packed again from the file |
 //! | 4 | generations | map: id → [`Record`] |
 //! | 5 | KV | blocks in slots that only the records knew of |
 
@@ -57,7 +58,7 @@ struct ModelRecord {
     chunks: u32,
     chunks_received: u32,
     hash: ([u32; 8], u64),
-    prepared: u64,
+    _prepared: u64,
     info: ModelInfo,
     error: Option<Error>,
 }
@@ -66,7 +67,10 @@ impl ModelRecord {
     #[allow(clippy::needless_update)]
     fn convert(self) -> durable::ModelRecord {
         durable::ModelRecord {
-            phase: self.phase,
+            phase: match self.phase {
+                Phase::Ready => Phase::Preparing,
+                phase => phase,
+            },
             name: self.name,
             size: self.size,
             chunk_size: self.chunk_size,
@@ -74,7 +78,7 @@ impl ModelRecord {
             chunks: self.chunks,
             chunks_received: self.chunks_received,
             hash: self.hash,
-            prepared: self.prepared,
+            prepared: 0,
             info: crate::api::ModelInfo {
                 architecture: self.info.architecture,
                 parameters: self.info.parameters,

@@ -8,14 +8,40 @@ use weights::GgufFile;
 pub enum Architecture {
     Llama,
     Gemma3,
+    Qwen2,
+    Qwen3,
+    SmolLm3,
+    Phi3,
 }
 
 impl Architecture {
+    const ALL: [Self; 6] = [
+        Self::Llama,
+        Self::Gemma3,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::SmolLm3,
+        Self::Phi3,
+    ];
+
     /// The name GGUF uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Gemma3 => "gemma3",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::SmolLm3 => "smollm3",
+            Self::Phi3 => "phi3",
+        }
+    }
+
+    /// Which dimensions its files rotate together: those of llama's kind were permuted for it when
+    /// they were converted.
+    fn rope_pairs(self) -> RopePairs {
+        match self {
+            Self::Llama | Self::SmolLm3 => RopePairs::Interleaved,
+            Self::Gemma3 | Self::Qwen2 | Self::Qwen3 | Self::Phi3 => RopePairs::Halves,
         }
     }
 }
@@ -66,6 +92,10 @@ pub struct Config {
     pub context_length: usize,
     pub rope_pairs: RopePairs,
     pub rope_base: f64,
+    /// Positions count as so many times less (linear scaling).
+    pub rope_scale: f64,
+    /// Every so many layers one has no RoPE.
+    pub no_rope_period: Option<usize>,
     pub norm_eps: f32,
     pub activation: Activation,
     /// Factor on the embedding.
@@ -90,15 +120,15 @@ impl Config {
         let name = file
             .string("general.architecture")
             .ok_or_else(|| unsupported("general.architecture is missing"))?;
-        let architecture = match name {
-            "llama" => Architecture::Llama,
-            "gemma3" => Architecture::Gemma3,
-            other => {
-                return Err(unsupported(format!(
-                    "architecture {other} is not supported"
-                )));
-            }
-        };
+        let architecture = Architecture::ALL
+            .into_iter()
+            .find(|a| a.name() == name)
+            .ok_or_else(|| {
+                let known = Architecture::ALL.map(Architecture::name).join(", ");
+                unsupported(format!(
+                    "architecture {name} is not supported: these are: {known}"
+                ))
+            })?;
         let key = |k: &str| format!("{name}.{k}");
         let size = |k: &str, max: u64| -> Result<usize, Error> {
             match file.uint(&key(k)) {
@@ -162,15 +192,25 @@ impl Config {
                 key("rope.dimension_count")
             )));
         }
-        for scaling in [
-            "rope.scaling.type",
-            "rope.scale_linear",
-            "rope.scaling.factor",
-        ] {
-            let kind = file.string(&key(scaling));
-            let factor = file.float(&key(scaling));
-            if kind.is_some_and(|k| k != "none") || factor.is_some_and(|f| f != 1.0) {
-                return Err(unsupported(format!("{} is not supported", key(scaling))));
+        let scaling = file.string(&key("rope.scaling.type")).unwrap_or("none");
+        let factor = match file.float(&key("rope.scaling.factor")) {
+            Some(factor) => Some(factor),
+            None => file.float(&key("rope.scale_linear")),
+        };
+        let rope_scale = match (scaling, factor) {
+            (_, None | Some(1.0)) if scaling == "none" || scaling == "linear" => 1.0,
+            // Without a type the factor is a linear one.
+            ("none" | "linear", Some(f)) if f.is_finite() && f > 0.0 => f,
+            _ => {
+                return Err(unsupported(format!(
+                    "{} {scaling} is not supported",
+                    key("rope.scaling.type")
+                )));
+            }
+        };
+        for tensor in ["rope_factors_long.weight", "rope_factors_short.weight"] {
+            if file.tensors.contains_key(tensor) {
+                return Err(unsupported(format!("tensor {tensor} is not supported")));
             }
         }
 
@@ -187,6 +227,15 @@ impl Config {
             }),
             _ => None,
         };
+        let mut context_length = size("context_length", 1 << 20)?;
+        if architecture == Architecture::Phi3 {
+            // Within its window a sliding one sees everything.
+            if let Some(window) = file.uint(&key("attention.sliding_window"))
+                && window > 0
+            {
+                context_length = context_length.min(window as usize);
+            }
+        }
         Ok(Self {
             architecture,
             layers: size("block_count", 512)?,
@@ -196,13 +245,11 @@ impl Config {
             kv_heads,
             head_dim,
             vocabulary: vocabulary as usize,
-            context_length: size("context_length", 1 << 20)?,
-            rope_pairs: if gemma {
-                RopePairs::Halves
-            } else {
-                RopePairs::Interleaved
-            },
+            context_length,
+            rope_pairs: architecture.rope_pairs(),
             rope_base: float("rope.freq_base", Some(10_000.0))?,
+            rope_scale,
+            no_rope_period: (architecture == Architecture::SmolLm3).then_some(4),
             norm_eps: float("attention.layer_norm_rms_epsilon", None)? as f32,
             activation: if gemma {
                 Activation::GeluTanh
@@ -212,7 +259,7 @@ impl Config {
             // Gemma multiplies by the square root of the width.
             embedding_scale: if gemma { (dim as f32).sqrt() } else { 1.0 },
             sliding_window,
-            head_norms: gemma,
+            head_norms: gemma || architecture == Architecture::Qwen3,
             post_norms: gemma,
         })
     }
@@ -231,6 +278,12 @@ impl Config {
     pub fn window(&self, layer: usize) -> Option<SlidingWindow> {
         self.sliding_window
             .filter(|w| !(layer + 1).is_multiple_of(w.period))
+    }
+
+    /// Whether `layer` has RoPE.
+    pub fn has_rope(&self, layer: usize) -> bool {
+        self.no_rope_period
+            .is_none_or(|period| !(layer + 1).is_multiple_of(period))
     }
 
     /// Weight multiply-accumulates of one layer for one token, without attention.

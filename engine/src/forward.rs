@@ -79,21 +79,22 @@ impl Workspace {
             quantized_q: Quantized::new(c.q_dim()),
             quantized_ffn: Quantized::new(c.ffn_dim),
             scratch: Scratch::new(c.head_dim),
-            rope: RopeTable::new(c.head_dim, c.rope_base),
+            rope: RopeTable::new(c.head_dim, c.rope_base, c.rope_scale),
             rope_local: c
                 .sliding_window
-                .map(|w| RopeTable::new(c.head_dim, w.rope_base)),
+                .map(|w| RopeTable::new(c.head_dim, w.rope_base, 1.0)),
             rope_position: None,
             logits: vec![0.0; padded(c.vocabulary)],
             head: None,
         }
     }
 
-    fn set_position(&mut self, position: usize) {
+    fn set_position(&mut self, model: &Model, position: usize) {
         if self.rope_position != Some(position) {
-            self.rope.set(position);
+            let factors = model.layout.rope_factors.as_ref();
+            self.rope.set(position, factors.map(|f| model.vector(f)));
             if let Some(local) = &mut self.rope_local {
-                local.set(position);
+                local.set(position, None);
             }
             self.rope_position = Some(position);
         }
@@ -149,7 +150,7 @@ impl Forward {
             };
             kv.grow(position + 1)?;
             let ran = pacer.run(Piece::Layer, layer_units(c, l as usize, position), || {
-                ws.set_position(position);
+                ws.set_position(model, position);
                 run_layer(model, layer, l as usize, position, &mut self.x, ws, kv);
                 Ok(())
             })?;
@@ -223,7 +224,12 @@ fn run_layer(
         .times(&ws.quantized_dim, 0..qkv.groups(), &mut ws.qkv);
     let (q, rest) = ws.qkv.split_at_mut(c.q_dim());
     let (k, rest) = rest.split_at_mut(c.kv_dim());
-    let v = &rest[..c.kv_dim()];
+    let v = &mut rest[..c.kv_dim()];
+    if let Some([q_bias, k_bias, v_bias]) = &layer.qkv_bias {
+        norm::add(q, model.vector(q_bias));
+        norm::add(k, model.vector(k_bias));
+        norm::add(v, model.vector(v_bias));
+    }
     if let (Some(q_norm), Some(k_norm)) = (&layer.q_norm, &layer.k_norm) {
         for head in q.chunks_exact_mut(c.head_dim) {
             norm::rms_norm_in_place(head, model.vector(q_norm), c.norm_eps);
@@ -237,8 +243,10 @@ fn run_layer(
         (Some(_), Some(local)) => local,
         _ => &ws.rope,
     };
-    rope.rotate(c.rope_pairs, q);
-    rope.rotate(c.rope_pairs, k);
+    if c.has_rope(index) {
+        rope.rotate(c.rope_pairs, q);
+        rope.rotate(c.rope_pairs, k);
+    }
     kv.write(position, index, k, v);
 
     let seen = window.map_or(0, |w| (position + 1).saturating_sub(w.size))..position + 1;

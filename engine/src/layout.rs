@@ -28,6 +28,8 @@ pub struct Layer {
     pub attention_norm: Vector,
     /// Queries, keys and values, stacked.
     pub qkv: Matrix,
+    /// What is added to each of the three.
+    pub qkv_bias: Option<[Vector; 3]>,
     pub q_norm: Option<Vector>,
     pub k_norm: Option<Vector>,
     pub output: Matrix,
@@ -54,6 +56,8 @@ pub struct Layout {
     pub embedding: Matrix,
     pub head: Matrix,
     pub output_norm: Vector,
+    /// What RoPE's frequencies are divided by, a number a pair.
+    pub rope_factors: Option<Vector>,
     pub layers: Vec<Layer>,
     /// Every part in the order of its offset.
     pub contents: Vec<Content>,
@@ -118,6 +122,36 @@ impl Builder<'_> {
         Ok(matrix)
     }
 
+    /// The tensor that holds all rows, or else these, stacked.
+    fn stacked(
+        &mut self,
+        fused: &(String, usize),
+        parts: &[(String, usize)],
+        cols: usize,
+    ) -> Result<Matrix, Error> {
+        if self.file.tensors.contains_key(&fused.0) {
+            self.matrix(std::slice::from_ref(fused), cols)
+        } else {
+            self.matrix(parts, cols)
+        }
+    }
+
+    /// Three biases, or none.
+    fn biases(&mut self, names: [(String, usize); 3]) -> Result<Option<[Vector; 3]>, Error> {
+        if !names
+            .iter()
+            .any(|(name, _)| self.file.tensors.contains_key(name))
+        {
+            return Ok(None);
+        }
+        let [q, k, v] = names;
+        Ok(Some([
+            self.vector(q.0, q.1)?,
+            self.vector(k.0, k.1)?,
+            self.vector(v.0, v.1)?,
+        ]))
+    }
+
     fn vector(&mut self, name: String, len: usize) -> Result<Vector, Error> {
         let t = self.tensor(&name, 1, len)?;
         let vector = Vector {
@@ -155,36 +189,48 @@ impl Layout {
         let mut layers = Vec::with_capacity(c.layers);
         for l in 0..c.layers {
             let n = |part: &str| format!("blk.{l}.{part}.weight");
+            let bias = |part: &str| format!("blk.{l}.{part}.bias");
+            let fused = |part: &str, rows: usize| (n(part), rows);
+            let (q_dim, kv_dim) = (c.q_dim(), c.kv_dim());
+            let separate = [
+                (n("attn_q"), q_dim),
+                (n("attn_k"), kv_dim),
+                (n("attn_v"), kv_dim),
+            ];
+            let gate_up = [(n("ffn_gate"), c.ffn_dim), (n("ffn_up"), c.ffn_dim)];
             layers.push(Layer {
                 attention_norm: b.vector(n("attn_norm"), c.dim)?,
-                qkv: b.matrix(
-                    &[
-                        (n("attn_q"), c.q_dim()),
-                        (n("attn_k"), c.kv_dim()),
-                        (n("attn_v"), c.kv_dim()),
-                    ],
-                    c.dim,
-                )?,
+                qkv: b.stacked(&fused("attn_qkv", q_dim + 2 * kv_dim), &separate, c.dim)?,
+                qkv_bias: b.biases([
+                    (bias("attn_q"), q_dim),
+                    (bias("attn_k"), kv_dim),
+                    (bias("attn_v"), kv_dim),
+                ])?,
                 q_norm: b.vector_if(c.head_norms, n("attn_q_norm"), c.head_dim)?,
                 k_norm: b.vector_if(c.head_norms, n("attn_k_norm"), c.head_dim)?,
                 output: b.matrix(&[(n("attn_output"), c.dim)], c.q_dim())?,
                 post_attention_norm: b.vector_if(c.post_norms, n("post_attention_norm"), c.dim)?,
                 ffn_norm: b.vector(n("ffn_norm"), c.dim)?,
-                gate_up: b.matrix(
-                    &[(n("ffn_gate"), c.ffn_dim), (n("ffn_up"), c.ffn_dim)],
-                    c.dim,
-                )?,
+                // Without a gate of its own it is the first half of ffn_up.
+                gate_up: if file.tensors.contains_key(&gate_up[0].0) {
+                    b.matrix(&gate_up, c.dim)?
+                } else {
+                    b.matrix(&[fused("ffn_up", 2 * c.ffn_dim)], c.dim)?
+                },
                 down: b.matrix(&[(n("ffn_down"), c.dim)], c.ffn_dim)?,
                 post_ffn_norm: b.vector_if(c.post_norms, n("post_ffw_norm"), c.dim)?,
             });
-            for bias in ["attn_q", "attn_k", "attn_v"] {
-                if file.tensors.contains_key(&format!("blk.{l}.{bias}.bias")) {
-                    return Err(unsupported(format!(
-                        "tensor blk.{l}.{bias}.bias: attention biases"
-                    )));
+            for part in ["attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
+                let name = bias(part);
+                if file.tensors.contains_key(&name) {
+                    return Err(unsupported(format!("tensor {name} is not supported")));
                 }
             }
         }
+        let rope_factors = match file.tensors.contains_key("rope_freqs.weight") {
+            true => Some(b.vector("rope_freqs.weight".into(), c.head_dim / 2)?),
+            false => None,
+        };
         let output_norm = b.vector("output_norm.weight".into(), c.dim)?;
         let head = if file.tensors.contains_key("output.weight") {
             b.matrix(&[("output.weight".into(), c.vocabulary)], c.dim)?
@@ -195,6 +241,7 @@ impl Layout {
             embedding,
             head,
             output_norm,
+            rope_factors,
             layers,
             contents: b.contents,
             bytes: b.end.next_multiple_of(64),

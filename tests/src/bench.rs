@@ -50,6 +50,7 @@ struct Moment {
 pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
     let mut figures = Figures::new();
     let mut put = |name: &str, value: f64| {
+        (plan.progress)(&format!("  {name} {value:.3}"));
         figures.insert(name.into(), value);
     };
     let source = weights::source::FileSource::open(plan.file)?;
@@ -248,8 +249,9 @@ impl Bench<'_> {
                 let instructions = r.totals(&canister).map_or(0, |t| t.instructions);
                 (instructions, r.query(caller, canister, "generation", &arg))
             })?;
-            let replica::QueryResult::Replied(reply) = reply else {
-                anyhow::bail!("the query was rejected");
+            let reply = match reply {
+                replica::QueryResult::Replied(reply) => reply,
+                replica::QueryResult::Rejected(reject) => anyhow::bail!("rejected: {reject:?}"),
             };
             let generation =
                 Decode!(&reply, std::result::Result<Generation, loader::types::Error>)??;

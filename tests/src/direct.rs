@@ -68,7 +68,7 @@ impl Direct {
     /// The canister of this project with a tiny model ready.
     pub fn with_model(tiny: &Tiny) -> Result<Self> {
         let mut this = Self::install(&crate::wasm()?)?;
-        this.upload(&tiny.bytes())?;
+        this.upload(&tiny.bytes()?)?;
         Ok(this)
     }
 

@@ -14,7 +14,7 @@ pub fn folder() -> PathBuf {
 /// The canister's code: the file `LLM_WASM` names, or what `scripts/build` builds.
 pub fn wasm() -> Result<Vec<u8>> {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let path = path(&PATH, "LLM_WASM", "build")?;
+    let path = path(&PATH, "LLM_WASM", &["build"])?;
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -22,7 +22,13 @@ pub fn wasm() -> Result<Vec<u8>> {
 /// `scripts/fetch-model` fetches.
 pub fn model() -> Result<PathBuf> {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    path(&PATH, "LLM_MODEL", "fetch-model")
+    path(&PATH, "LLM_MODEL", &["fetch-model"])
+}
+
+/// The second model (Gemma 3 270M): the file `LLM_GEMMA` names, or what `scripts/fetch-model` fetches.
+pub fn gemma() -> Result<PathBuf> {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    path(&PATH, "LLM_GEMMA", &["fetch-model", "gemma3-270m"])
 }
 
 /// The same code as another build: its module hash is different, what it does is not.
@@ -36,7 +42,7 @@ pub fn tagged(wasm: &[u8], tag: &str) -> Vec<u8> {
     module
 }
 
-fn path(cell: &OnceLock<PathBuf>, variable: &str, script: &str) -> Result<PathBuf> {
+fn path(cell: &OnceLock<PathBuf>, variable: &str, script: &[&str]) -> Result<PathBuf> {
     if let Some(path) = cell.get() {
         return Ok(path.clone());
     }
@@ -47,10 +53,12 @@ fn path(cell: &OnceLock<PathBuf>, variable: &str, script: &str) -> Result<PathBu
     Ok(cell.get_or_init(|| path).clone())
 }
 
-/// Runs a script that prints a path.
-fn run(script: &str) -> Result<PathBuf> {
-    let script = folder().join("scripts").join(script);
+/// Runs a script, given with its arguments, that prints a path.
+fn run(script: &[&str]) -> Result<PathBuf> {
+    let (name, arguments) = script.split_first().context("a script's name")?;
+    let script = folder().join("scripts").join(name);
     let output = Command::new(&script)
+        .args(arguments)
         .output()
         .with_context(|| script.display().to_string())?;
     if !output.status.success() {

@@ -15,7 +15,7 @@ pub mod profile;
 pub mod reference;
 pub mod tiny;
 
-pub use files::{folder, model, tagged, wasm};
+pub use files::{folder, gemma, model, tagged, wasm};
 
 use anyhow::{Context, Result};
 use candid::Principal;

@@ -4,12 +4,17 @@
 use anyhow::{Context, Result};
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
-use candle_transformers::models::{quantized_gemma3, quantized_llama};
+use candle_transformers::models::{
+    quantized_gemma3, quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3,
+};
 use std::path::Path;
 
 enum Model {
     Llama(quantized_llama::ModelWeights),
     Gemma3(quantized_gemma3::ModelWeights),
+    Qwen2(quantized_qwen2::ModelWeights),
+    Qwen3(quantized_qwen3::ModelWeights),
+    Phi3(quantized_phi3::ModelWeights),
 }
 
 /// A model of candle's.
@@ -34,6 +39,15 @@ impl Reference {
             "gemma3" => Model::Gemma3(quantized_gemma3::ModelWeights::from_gguf(
                 content, &mut file, &device,
             )?),
+            "qwen2" => Model::Qwen2(quantized_qwen2::ModelWeights::from_gguf(
+                content, &mut file, &device,
+            )?),
+            "qwen3" => Model::Qwen3(quantized_qwen3::ModelWeights::from_gguf(
+                content, &mut file, &device,
+            )?),
+            "phi3" => Model::Phi3(quantized_phi3::ModelWeights::from_gguf(
+                false, content, &mut file, &device,
+            )?),
             _ => Model::Llama(quantized_llama::ModelWeights::from_gguf(
                 content, &mut file, &device,
             )?),
@@ -47,6 +61,9 @@ impl Reference {
         let logits = match &mut self.0 {
             Model::Llama(m) => m.forward(&input, position)?,
             Model::Gemma3(m) => m.forward(&input, position)?,
+            Model::Qwen2(m) => m.forward(&input, position)?,
+            Model::Qwen3(m) => m.forward(&input, position)?,
+            Model::Phi3(m) => m.forward(&input, position)?,
         };
         Ok(logits.flatten_all()?.to_vec1()?)
     }

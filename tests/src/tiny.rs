@@ -5,6 +5,8 @@
 //! F32; the same seed gives the same file.
 
 use anyhow::Result;
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
 /// ChatML with a system prompt where there is none, as SmolLM2 has it.
@@ -37,6 +39,8 @@ pub struct Tiny {
     pub metadata: Vec<(String, Value)>,
     /// Vectors besides those every model has: a name and a length.
     pub vectors: Vec<(String, u32)>,
+    /// Normally distributed weights, quantized by candle to this, instead of random bytes in Q8_0.
+    pub quantization: Option<GgmlDType>,
 }
 
 /// A metadata value.
@@ -65,6 +69,7 @@ impl Default for Tiny {
             seed: 1,
             metadata: Vec::new(),
             vectors: Vec::new(),
+            quantization: None,
         }
     }
 }
@@ -103,7 +108,10 @@ fn words() -> Vec<String> {
 
 impl Tiny {
     /// The file's bytes.
-    pub fn bytes(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When candle cannot quantize to what was asked for.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
         let words = words();
         let vocabulary = words.len() as u32;
         let types = (0..words.len())
@@ -151,17 +159,27 @@ impl Tiny {
             ("output.weight".into(), vocabulary, Some(self.dim)),
         ];
         for layer in 0..self.layers {
-            for (part, rows, cols) in [
-                ("attn_norm", self.dim, None),
-                ("attn_q", q, Some(self.dim)),
-                ("attn_k", kv, Some(self.dim)),
-                ("attn_v", kv, Some(self.dim)),
-                ("attn_output", self.dim, Some(q)),
-                ("ffn_norm", self.dim, None),
-                ("ffn_gate", self.ffn_dim, Some(self.dim)),
-                ("ffn_up", self.ffn_dim, Some(self.dim)),
-                ("ffn_down", self.dim, Some(self.ffn_dim)),
-            ] {
+            // Phi-3 has queries, keys and values in one matrix, gate and up in another.
+            let fused = self.architecture == "phi3";
+            let (dim, ffn) = (self.dim, self.ffn_dim);
+            let attention = match fused {
+                true => vec![("attn_qkv", q + 2 * kv, Some(dim))],
+                false => vec![
+                    ("attn_q", q, Some(dim)),
+                    ("attn_k", kv, Some(dim)),
+                    ("attn_v", kv, Some(dim)),
+                ],
+            };
+            let gates = match fused {
+                true => vec![("ffn_up", 2 * ffn, Some(dim))],
+                false => vec![("ffn_gate", ffn, Some(dim)), ("ffn_up", ffn, Some(dim))],
+            };
+            let mut parts = vec![("attn_norm", dim, None)];
+            parts.extend(attention);
+            parts.extend([("attn_output", dim, Some(q)), ("ffn_norm", dim, None)]);
+            parts.extend(gates);
+            parts.push(("ffn_down", dim, Some(ffn)));
+            for (part, rows, cols) in parts {
                 tensors.push((format!("blk.{layer}.{part}.weight"), rows, cols));
             }
         }
@@ -170,13 +188,13 @@ impl Tiny {
                 .iter()
                 .map(|(name, len)| (name.clone(), *len, None)),
         );
-        write(&metadata, &tensors, self.seed)
+        write(&metadata, &tensors, self.seed, self.quantization)
     }
 
     /// Writes the file into a folder; gives its path.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join(format!("tiny-{}-{}.gguf", self.architecture, self.seed));
-        std::fs::write(&path, self.bytes())?;
+        std::fs::write(&path, self.bytes()?)?;
         Ok(path)
     }
 }
@@ -186,7 +204,8 @@ fn write(
     metadata: &[(String, Value)],
     tensors: &[(String, u32, Option<u32>)],
     seed: u64,
-) -> Vec<u8> {
+    quantization: Option<GgmlDType>,
+) -> Result<Vec<u8>> {
     let mut out = b"GGUF".to_vec();
     out.extend(3u32.to_le_bytes());
     out.extend((tensors.len() as u64).to_le_bytes());
@@ -201,7 +220,7 @@ fn write(
         string(&mut out, name);
         data.resize(data.len().next_multiple_of(32), 0);
         let (dims, kind) = match cols {
-            Some(cols) => (vec![*cols, *rows], 8u32),
+            Some(cols) => (vec![*cols, *rows], quantization.map_or(8, number)),
             None => (vec![*rows], 0),
         };
         out.extend((dims.len() as u32).to_le_bytes());
@@ -210,6 +229,14 @@ fn write(
         out.extend(kind.to_le_bytes());
         out.extend((data.len() as u64).to_le_bytes());
         match cols {
+            Some(cols) if quantization.is_some() => {
+                let count = *rows as usize * *cols as usize;
+                let values: Vec<f32> = (0..count).map(|_| random.normal() * 0.06).collect();
+                let tensor =
+                    Tensor::from_vec(values, (*rows as usize, *cols as usize), &Device::Cpu)?;
+                let to = quantization.unwrap_or(GgmlDType::F32);
+                data.extend_from_slice(&QTensor::quantize(&tensor, to)?.data()?);
+            }
             Some(cols) => {
                 let blocks = u64::from(*rows) * u64::from(*cols) / 32;
                 // The special tokens' logits are zero: hardly ever does an answer end by itself.
@@ -232,7 +259,28 @@ fn write(
     }
     out.resize(out.len().next_multiple_of(32), 0);
     out.extend(data);
-    out
+    Ok(out)
+}
+
+/// GGUF's number of a type.
+fn number(quantization: GgmlDType) -> u32 {
+    match quantization {
+        GgmlDType::F32 => 0,
+        GgmlDType::F16 => 1,
+        GgmlDType::Q4_0 => 2,
+        GgmlDType::Q4_1 => 3,
+        GgmlDType::Q5_0 => 6,
+        GgmlDType::Q5_1 => 7,
+        GgmlDType::Q8_0 => 8,
+        GgmlDType::Q8_1 => 9,
+        GgmlDType::Q2K => 10,
+        GgmlDType::Q3K => 11,
+        GgmlDType::Q4K => 12,
+        GgmlDType::Q5K => 13,
+        GgmlDType::Q6K => 14,
+        GgmlDType::Q8K => 15,
+        GgmlDType::BF16 => 30,
+    }
 }
 
 fn string(out: &mut Vec<u8>, s: &str) {
@@ -279,6 +327,13 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// A normally distributed number, nearly: the sum of twelve even ones.
+    pub fn normal(&mut self) -> f32 {
+        (0..12)
+            .map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5)
+            .sum()
     }
 
     /// A number below `n`.

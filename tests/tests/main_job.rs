@@ -7,5 +7,7 @@ mod agreement;
 mod refusals;
 #[path = "main_job/slicing.rs"]
 mod slicing;
+#[path = "main_job/tokenizer.rs"]
+mod tokenizer;
 #[path = "main_job/upgrades.rs"]
 mod upgrades;

@@ -17,9 +17,12 @@ pub fn dequantize_row(dtype: GgmlType, bytes: &[u8], out: &mut [f32]) {
         GgmlType::Q5_0 => each::<22, 32>(bytes, out, q5_0),
         GgmlType::Q5_1 => each::<24, 32>(bytes, out, q5_1),
         GgmlType::Q8_0 => each::<34, 32>(bytes, out, q8_0),
+        GgmlType::Q2K => each::<84, 256>(bytes, out, q2_k),
+        GgmlType::Q3K => each::<110, 256>(bytes, out, q3_k),
         GgmlType::Q4K => each::<144, 256>(bytes, out, q4_k),
         GgmlType::Q5K => each::<176, 256>(bytes, out, q5_k),
         GgmlType::Q6K => each::<210, 256>(bytes, out, q6_k),
+        GgmlType::Iq4Nl => each::<18, 32>(bytes, out, iq4_nl),
     }
 }
 
@@ -88,6 +91,53 @@ fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
     let d = f16_at(b, 0);
     for i in 0..32 {
         y[i] = i32::from(b[2 + i] as i8) as f32 * d;
+    }
+}
+
+/// The sixteen values a number of IQ4_NL stands for.
+const IQ4_NL: [i8; 16] = [
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+];
+
+fn iq4_nl(b: &[u8; 18], y: &mut [f32; 32]) {
+    let d = f16_at(b, 0);
+    let value = |q: u8| f32::from(IQ4_NL[usize::from(q)]) * d;
+    for i in 0..16 {
+        y[i] = value(b[2 + i] & 15);
+        y[i + 16] = value(b[2 + i] >> 4);
+    }
+}
+
+/// 16 scales (low nibble) and minima (high nibble) | 64 bytes of two-bit numbers | d f16 | dmin f16
+fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
+    let (d, dmin) = (f16_at(b, 80), f16_at(b, 82));
+    for (i, y) in y.chunks_exact_mut(16).enumerate() {
+        // Groups of 16: two for each of four shifts, in each half.
+        let (half, shift, part) = (i / 8, i % 8 / 2 * 2, i % 2);
+        let (scale, min) = (d * f32::from(b[i] & 15), dmin * f32::from(b[i] >> 4));
+        let q = &b[16 + 32 * half + 16 * part..][..16];
+        for (y, q) in y.iter_mut().zip(q) {
+            *y = scale * f32::from((q >> shift) & 3) - min;
+        }
+    }
+}
+
+/// 32 bytes of third bits | 64 bytes of two-bit numbers | 12 bytes of 6-bit scales | d f16
+fn q3_k(b: &[u8; 110], y: &mut [f32; 256]) {
+    let d = f16_at(b, 108);
+    let s = &b[96..108];
+    for (i, y) in y.chunks_exact_mut(16).enumerate() {
+        let (half, quarter, part) = (i / 8, i % 8 / 2, i % 2);
+        let low = if i < 8 { s[i] & 15 } else { s[i - 8] >> 4 };
+        let high = (s[8 + i % 4] >> (2 * (i / 4))) & 3;
+        let scale = d * (i32::from(low | high << 4) - 32) as f32;
+        let q = &b[32 + 32 * half + 16 * part..][..16];
+        let third = &b[16 * part..][..16];
+        for ((y, q), third) in y.iter_mut().zip(q).zip(third) {
+            let set = (third >> (4 * half + quarter)) & 1;
+            let number = i32::from((q >> (2 * quarter)) & 3) - 4 * i32::from(1 - set);
+            *y = scale * number as f32;
+        }
     }
 }
 

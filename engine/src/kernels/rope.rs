@@ -11,11 +11,11 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// For heads of `head_dim`.
-    pub fn new(head_dim: usize, base: f64) -> Self {
+    /// For heads of `head_dim`; positions count as `scale` times less.
+    pub fn new(head_dim: usize, base: f64, scale: f64) -> Self {
         let pairs = head_dim / 2;
         let frequencies = (0..pairs)
-            .map(|i| libm::pow(base, -((2 * i) as f64) / head_dim as f64))
+            .map(|i| libm::pow(base, -((2 * i) as f64) / head_dim as f64) / scale)
             .collect();
         Self {
             cos: vec![0.0; pairs],
@@ -24,10 +24,13 @@ impl RopeTable {
         }
     }
 
-    /// Sets the table to `position`.
-    pub fn set(&mut self, position: usize) {
+    /// Sets the table to `position`; `factors` divide the frequencies, where a model has them.
+    pub fn set(&mut self, position: usize, factors: Option<&[f32]>) {
         for (i, f) in self.frequencies.iter().enumerate() {
-            let (sin, cos) = libm::sincos(position as f64 * f);
+            let factor = factors
+                .and_then(|f| f.get(i))
+                .map_or(1.0, |f| f64::from(*f));
+            let (sin, cos) = libm::sincos(position as f64 * f / factor);
             (self.sin[i], self.cos[i]) = (sin as f32, cos as f32);
         }
     }

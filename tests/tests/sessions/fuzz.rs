@@ -268,7 +268,7 @@ fn no_method_traps_on_any_argument() -> Result<()> {
     })?;
     let gone: Done = d.update(caller(0), "upload_abort", ())?;
     gone?;
-    d.upload(&Tiny::default().bytes())?;
+    d.upload(&Tiny::default().bytes()?)?;
     let chat = d.chat(caller(0), None)?;
     ensure!(
         d.answer(caller(0), chat, "Hello", greedy(4))?

@@ -177,7 +177,7 @@ fn make_the_fixture() -> Result<()> {
     let old = std::env::var_os("LLM_OLD_WASM").context("LLM_OLD_WASM names the old code")?;
     let mut d = Direct::install(&std::fs::read(old)?)?;
     // Its status has other fields than today's: wait by the clock.
-    let uploaded = d.upload(&smallest().bytes());
+    let uploaded = d.upload(&smallest().bytes()?);
     ensure!(uploaded.is_err());
     d.rounds(300);
     let set = |d: &mut Direct, budget: u64| -> Result<()> {

@@ -41,7 +41,12 @@ pub fn pack(
         GgmlType::Q4K => groups::<Q4K>(headers, cols, rows, out),
         GgmlType::Q5K => groups::<Q5K>(headers, cols, rows, out),
         GgmlType::Q6K => groups::<Q6K>(headers, cols, rows, out),
-        GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => return None,
+        GgmlType::F32
+        | GgmlType::F16
+        | GgmlType::Bf16
+        | GgmlType::Q2K
+        | GgmlType::Q3K
+        | GgmlType::Iq4Nl => return None,
     })
 }
 
