@@ -8,6 +8,7 @@
 use crate::api::{Error, LogLevel, Phase};
 use crate::app::App;
 use crate::durable::{Job, Mark};
+use crate::generation_job::Turn;
 use crate::{cycles, generation_job, generations, logs, migration, model_job, system};
 
 /// A round that has not come after this long (nanoseconds) is taken for failed.
@@ -18,6 +19,9 @@ const LOOK_AGAIN: u64 = 30_000_000_000;
 const LEAST_TURN: u64 = 12_000_000;
 /// Tries before a job is given up.
 const ATTEMPTS: u32 = 4;
+/// Rounds a generation may lose without getting anywhere between them: some may have ended only
+/// because they did next to nothing.
+const MOST_LOST: u32 = 8;
 
 /// The job whose turn it is.
 fn next_job(app: &App) -> Option<Job> {
@@ -132,6 +136,10 @@ fn turns(app: &mut App, first: u64, budget: u64, attempt: u32) {
         let limit = (start + turn).min(budget);
         let charge = app.queue.next_charge(id);
         let ran = generation_job::run(app, id, limit, full.take());
+        if ran == Turn::Advanced {
+            app.queue.advance(id);
+        }
+        let ran = ran != Turn::TooSmall;
         app.control.turn = id;
         let now = system::instructions();
         if let (Some(charge), true) = (charge, ran) {
@@ -166,7 +174,11 @@ pub fn watchdog(app: &mut App) {
         app.control.totals.rounds_lost += 1;
         // What failed may have been the heap's size: all caches are in stable memory as well.
         app.heap.running.clear();
-        if mark.attempt + 1 < ATTEMPTS {
+        let lost = match mark.job {
+            Job::Generation(id) => app.queue.lose(id),
+            _ => 0,
+        };
+        if mark.attempt + 1 < ATTEMPTS && lost < MOST_LOST {
             send(app, mark.job, mark.attempt + 1);
         } else {
             give_up(app, mark.job);
@@ -177,9 +189,9 @@ pub fn watchdog(app: &mut App) {
 
 fn give_up(app: &mut App, job: Job) {
     let error = Error::RoundFailed(format!(
-        "a round failed {ATTEMPTS} times: see the canister's log"
+        "its rounds failed again and again: see the canister's log"
     ));
-    let text = format!("{job:?} is given up after {ATTEMPTS} attempts");
+    let text = format!("{job:?} is given up: its rounds failed again and again");
     logs::add(app, LogLevel::Error, None, text);
     match job {
         Job::Generation(id) => generations::end(app, id, error),
@@ -195,6 +207,7 @@ fn give_up(app: &mut App, job: Job) {
 
 /// After an install or an upgrade: whatever was out is sent anew from the first timer.
 pub fn restart(app: &mut App) {
+    migration::renew(app);
     app.control.mark = None;
     app.save();
     system::wake_at(system::time());
