@@ -23,6 +23,7 @@ mod pages;
 mod prompt;
 mod queue;
 mod rounds;
+mod site;
 mod status;
 mod system;
 mod upload;
@@ -34,11 +35,13 @@ use system::caller;
 
 #[ic_cdk::init]
 fn init() {
+    site::certify();
     with(rounds::restart);
 }
 
 #[ic_cdk::post_upgrade]
 fn post_upgrade() {
+    site::certify();
     with(rounds::restart);
 }
 
@@ -120,6 +123,9 @@ methods! {
         with(|app| chats::rename(app, caller(), chat, title));
     update chat_delete(chat: u64) -> Result<(), Error> =
         with(|app| chats::delete(app, caller(), chat));
+
+    query http_request(request: site::PageRequest) -> site::PageResponse<'static> =
+        site::respond(&request);
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use std::sync::Mutex;
 
 /// The text: public domain.
 const TEXT: &str = include_str!("../data/alice.txt");
-/// Tokens of a window.
+/// Tokens of a window, at most. Of a model whose attention looks back only so far in some layers no
+/// more than that: token by token, candle does not keep to it.
 const WINDOW: usize = 1_024;
 /// Tokens of the text that are used.
 const TOKENS: usize = 4_096;
@@ -60,8 +61,10 @@ pub fn windows(native: &Native) -> Result<Vec<Vec<u32>>> {
     let tokens = native.tokenizer.encode_plain(TEXT)?;
     let text = &tokens[begin.len()..];
     ensure!(text.len() >= TOKENS, "the text has {} tokens", text.len());
+    let sliding = native.model.config.sliding_window;
+    let size = sliding.map_or(WINDOW, |w| WINDOW.min(w.size - begin.len()));
     let window = |w: &[u32]| begin.iter().chain(w).copied().collect();
-    Ok(text[..TOKENS].chunks(WINDOW).map(window).collect())
+    Ok(text[..TOKENS].chunks(size).map(window).collect())
 }
 
 fn position(logits: &[f32], next: u32) -> Position {

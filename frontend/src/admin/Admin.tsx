@@ -1,0 +1,161 @@
+import { useState } from 'preact/hooks';
+import type { Status } from '../bindings/llm.did';
+import { message, ok } from '../ic/backend';
+import { backend, controls, nudge, phase, status } from '../state/session';
+import { bytes, count, hex, large, plural } from '../text/format';
+import { CopyButton } from '../view/CopyButton';
+import { ConfigForm } from './ConfigForm';
+import { DropZone } from './DropZone';
+import { Logs } from './Logs';
+
+function Model({ of }: { of: Status }) {
+  const [asking, setAsking] = useState(false);
+  const [error, setError] = useState<string | null>(null);
+  const manifest = of.model.manifest[0];
+  const info = of.model.info[0];
+  const failure = of.model.error[0];
+  const drop = async () => {
+    setAsking(false);
+    try {
+      if (backend.value) ok(await backend.value.canister.upload_abort());
+      setError(null);
+    } catch (e) {
+      setError(message(e));
+    }
+    nudge();
+  };
+  return (
+    <section class="card" aria-labelledby="model-head">
+      <h2 id="model-head">Model</h2>
+      <dl class="facts">
+        <dt>State</dt>
+        <dd>
+          <span class={`state ${phase.value ?? ''}`}>{phase.value}</span>
+          {of.model.total > of.model.done && (
+            <progress max={Number(of.model.total)} value={Number(of.model.done)} aria-label="How far it is" />
+          )}
+          {failure && <small>{Object.keys(failure)[0]}: {String(Object.values(failure)[0])}</small>}
+        </dd>
+        {manifest && (
+          <>
+            <dt>File</dt>
+            <dd>
+              {manifest.name} <small>{bytes(manifest.size)}</small>
+            </dd>
+            <dt>SHA-256</dt>
+            <dd class="with-copy">
+              <code class="hash">{hex(manifest.sha256)}</code>
+              <CopyButton label="Copy the hash" text={() => hex(manifest.sha256)} />
+            </dd>
+          </>
+        )}
+        {info && (
+          <>
+            <dt>Architecture</dt>
+            <dd>
+              {info.architecture}, {large(info.parameters)} parameters, {count(info.layers)} layers
+            </dd>
+            <dt>Context</dt>
+            <dd>
+              {count(info.context_length)} tokens <small>vocabulary of {count(info.vocabulary)}</small>
+            </dd>
+          </>
+        )}
+      </dl>
+      {error && <p class="alert" role="alert">{error}</p>}
+      {controls.value && manifest && !asking && (
+        <button type="button" class="button danger" onClick={() => setAsking(true)}>
+          {phase.value === 'Ready' ? 'Drop the model' : 'Drop this upload'}
+        </button>
+      )}
+      {asking && (
+        <p class="row">
+          <span>Answers stop until another model is uploaded.</span>
+          <button type="button" class="button danger" onClick={() => void drop()}>
+            Drop it
+          </button>
+          <button type="button" class="button" onClick={() => setAsking(false)}>
+            Keep it
+          </button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Figures({ of }: { of: Status }) {
+  return (
+    <section class="card" aria-labelledby="figures-head">
+      <h2 id="figures-head">Canister</h2>
+      <dl class="facts tiles">
+        <dt>Answers waiting or being written</dt>
+        <dd>{count(of.generations_running)}</dd>
+        <dt>Rounds so far</dt>
+        <dd>{count(of.rounds)}</dd>
+        <dt>Tokens read, written</dt>
+        <dd>
+          {count(of.totals.prompt_tokens)}, {count(of.totals.generated_tokens)}
+          <small>{count(of.totals.cached_tokens)} were in the cache</small>
+        </dd>
+        <dt>Answers</dt>
+        <dd>
+          {count(of.totals.generations_finished)} finished, {count(of.totals.generations_failed)} failed or stopped
+        </dd>
+        <dt>Cycles</dt>
+        <dd>
+          {large(of.cycles)}
+          <small>
+            {large(of.liquid_cycles)} above the freezing threshold: {plural(of.days_left, 'day')} of rest
+          </small>
+        </dd>
+        <dt>Chats</dt>
+        <dd>{count(of.chats)}</dd>
+        <dt>Cache</dt>
+        <dd>
+          {bytes(BigInt(of.cache.pages_used) * of.cache.page_bytes)}
+          <small>{plural(of.totals.evictions, 'chat')} made room for others</small>
+        </dd>
+        <dt>Heap</dt>
+        <dd>{bytes(of.heap_bytes)}</dd>
+        <dt>Stable memory</dt>
+        <dd>{bytes(of.stable_bytes)}</dd>
+        <dt>Largest message</dt>
+        <dd>{large(of.max_message_instructions)} instructions</dd>
+        <dt>Version</dt>
+        <dd>{of.version}</dd>
+      </dl>
+    </section>
+  );
+}
+
+/** The canister for those who run it; everybody else may look. */
+export function Admin() {
+  const now = status.value;
+  const principal = backend.value?.principal.toText() ?? '';
+  return (
+    <div class="scroller">
+      <div class="admin">
+        <h1>{controls.value ? 'Administration' : 'The canister'}</h1>
+        {!controls.value && backend.value && (
+          <p class="hint">
+            You may look. To change something, a controller has to add you, for example with{' '}
+            <code>icp canister settings update llm --add-controller {principal}</code>
+          </p>
+        )}
+        {now === null ? (
+          <div class="skeletons wide" role="status" aria-label="Loading the canister's state">
+            <i /> <i /> <i />
+          </div>
+        ) : (
+          <>
+            <Model of={now} />
+            {controls.value && <DropZone />}
+            <Figures of={now} />
+            <ConfigForm key={JSON.stringify(Object.values(now.config).map(String))} config={now.config} />
+            {controls.value && <Logs />}
+          </>
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,50 @@
+import { effect, signal } from '@preact/signals';
+import type { Options } from '../bindings/llm.did';
+
+/** How answers are drawn, and what a new chat begins with. Kept in this browser. */
+export interface Settings {
+  temperature: number;
+  topP: number;
+  topK: number;
+  repetitionPenalty: number;
+  maxTokens: number;
+  /** Empty: another one each time. */
+  seed: string;
+  system: string;
+}
+
+export const defaults: Settings = {
+  temperature: 0.7,
+  topP: 0.9,
+  topK: 40,
+  repetitionPenalty: 1.1,
+  maxTokens: 512,
+  seed: '',
+  system: '',
+};
+
+const KEY = 'settings';
+
+function stored(): Settings {
+  try {
+    return { ...defaults, ...JSON.parse(localStorage.getItem(KEY) ?? '{}') };
+  } catch {
+    return defaults;
+  }
+}
+
+export const settings = signal<Settings>(stored());
+effect(() => localStorage.setItem(KEY, JSON.stringify(settings.value)));
+
+/** The canister's options. */
+export function options(from: Settings): Options {
+  return {
+    temperature: [from.temperature],
+    top_p: [from.topP],
+    top_k: [from.topK],
+    repetition_penalty: [from.repetitionPenalty],
+    max_tokens: [from.maxTokens],
+    seed: /^\d{1,19}$/.test(from.seed) ? [BigInt(from.seed)] : [],
+    stop: [],
+  };
+}

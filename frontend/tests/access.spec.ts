@@ -1,0 +1,75 @@
+import AxeBuilder from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+import { gzipSync } from 'node:zlib';
+import { answered, arrive, ask, expect, settings, test } from './support';
+
+async function check(page: Page, state: string): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    const serious = violations.filter((v) => v.impact === 'serious' || v.impact === 'critical');
+    const said = serious.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.html} ${n.failureSummary}`).join(' | ')}`);
+    expect(said, `${state}, ${colorScheme}`).toEqual([]);
+  }
+}
+
+test('axe finds no serious problem in any state', async ({ page }) => {
+  await settings(page, { maxTokens: 64 });
+  await arrive(page);
+  await check(page, 'empty');
+  await ask(page, 'Write a Python function that adds two numbers.');
+  await check(page, 'writing');
+  await answered(page);
+  await check(page, 'answer');
+  await page.getByRole('button', { name: /How this answer was made/ }).click();
+  await check(page, 'details');
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Settings' }).click();
+  await check(page, 'settings');
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'You' }).click();
+  await check(page, 'you');
+  await page.keyboard.press('Escape');
+  await page.getByRole('link', { name: 'Canister' }).click();
+  await expect(page.getByRole('heading', { name: 'Model', exact: true })).toBeVisible();
+  await check(page, 'canister');
+});
+
+test('on a phone the chats are behind a button and nothing is cut off', async ({ page }) => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await settings(page, { maxTokens: 16 });
+  await arrive(page);
+  await ask(page, `A long word: ${'a'.repeat(120)}`);
+  await answered(page);
+  const wider = () => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  expect(await wider()).toBe(false);
+  const chats = page.getByRole('navigation', { name: 'Your chats' });
+  await expect(chats).toBeHidden();
+  await page.getByRole('button', { name: 'Chats' }).click();
+  await expect(chats).toBeVisible();
+  await check(page, 'phone, chats');
+  await page.keyboard.press('Escape');
+  await expect(chats).toBeHidden();
+});
+
+test('the first load stays below 300 KB compressed, and all of it is cached for good', async ({ page, request }) => {
+  const loaded: { url: string; caching: string }[] = [];
+  page.on('response', (response) => {
+    const url = new URL(response.url());
+    if (!url.pathname.startsWith('/api/')) {
+      loaded.push({ url: url.pathname, caching: response.headers()['cache-control'] ?? '' });
+    }
+  });
+  await arrive(page);
+  let bytes = 0;
+  for (const { url, caching } of loaded) {
+    bytes += gzipSync(await (await request.get(url)).body(), { level: 9 }).length;
+    if (url.startsWith('/assets/')) expect(caching, url).toContain('immutable');
+  }
+  console.log(`first load: ${bytes} bytes compressed, ${loaded.length} files`);
+  expect(loaded.length).toBeGreaterThan(2);
+  expect(bytes).toBeLessThan(300_000);
+  const script = loaded.find(({ url }) => url.endsWith('.js'));
+  const sent = await request.get(script?.url ?? '', { headers: { 'accept-encoding': 'gzip' } });
+  expect(sent.headers()['content-encoding']).toBe('gzip');
+});
