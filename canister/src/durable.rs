@@ -132,6 +132,8 @@ pub struct Mark {
     pub job: Job,
     /// Times this job was tried before without an end.
     pub attempt: u32,
+    /// Whether the message could be sent.
+    pub went: bool,
     pub sent: u64,
 }
 

@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 
 /// Instructions of a round that are not the generation's: reading and writing its record, the next
 /// round, heap pages.
-const OVERHEAD: u64 = 6_000_000;
+const OVERHEAD: u64 = 5_000_000;
 /// Cache bytes of other generations that may stay in the heap.
 const HEAP_CACHE_BYTES: usize = 768 << 20;
 

@@ -80,15 +80,16 @@ fn send(app: &mut App, job: Job, attempt: u32) {
     app.control.next_sequence += 1;
     // While the canister stops, calls to itself would be refused: the watchdog sends it later.
     // So it does if the call cannot be sent.
-    let sent = !system::is_stopping() && system::send_round(sequence);
+    let went = !system::is_stopping() && system::send_round(sequence);
     app.control.mark = Some(Mark {
         sequence,
         job,
-        attempt: if sent {
+        attempt: if went {
             attempt
         } else {
             attempt.saturating_sub(1)
         },
+        went,
         sent: system::time(),
     });
 }
@@ -171,11 +172,11 @@ pub fn watchdog(app: &mut App) {
         && system::time() >= mark.sent + PATIENCE
     {
         app.control.mark = None;
-        app.control.totals.rounds_lost += 1;
+        app.control.totals.rounds_lost += u64::from(mark.went);
         // What failed may have been the heap's size: all caches are in stable memory as well.
         app.heap.running.clear();
         let lost = match mark.job {
-            Job::Generation(id) => app.queue.lose(id),
+            Job::Generation(id) if mark.went => app.queue.lose(id),
             _ => 0,
         };
         if mark.attempt + 1 < ATTEMPTS && lost < MOST_LOST {
@@ -188,9 +189,8 @@ pub fn watchdog(app: &mut App) {
 }
 
 fn give_up(app: &mut App, job: Job) {
-    let error = Error::RoundFailed(format!(
-        "its rounds failed again and again: see the canister's log"
-    ));
+    let error =
+        Error::RoundFailed("its rounds failed again and again: see the canister's log".into());
     let text = format!("{job:?} is given up: its rounds failed again and again");
     logs::add(app, LogLevel::Error, None, text);
     match job {
