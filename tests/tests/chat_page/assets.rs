@@ -78,7 +78,11 @@ async fn pages_are_certified_also_after_an_upgrade() -> Result<()> {
         let plain = get(&testbed, &id, &path, false).await?;
         ensure!(plain.status == 200, "{}", plain.head);
         ensure!(plain.header("content-encoding").is_none());
-        ensure!(plain.header("cache-control").is_some_and(|c| c.contains("immutable")));
+        ensure!(
+            plain
+                .header("cache-control")
+                .is_some_and(|c| c.contains("immutable"))
+        );
         let small = get(&testbed, &id, &path, true).await?;
         ensure!(small.status == 200, "{}", small.head);
         ensure!(small.header("content-encoding") == Some("gzip"));
@@ -86,7 +90,13 @@ async fn pages_are_certified_also_after_an_upgrade() -> Result<()> {
 
         // A query is no part of the path, and what there is not is certified not to be.
         ensure!(get(&testbed, &id, "/?x=1", true).await?.status == 200);
-        for path in ["/nothing", "/assets/", "/assets/../index", "/a/b/c?d", "/%20"] {
+        for path in [
+            "/nothing",
+            "/assets/",
+            "/assets/../index",
+            "/a/b/c?d",
+            "/%20",
+        ] {
             let missing = get(&testbed, &id, path, true).await?;
             ensure!(missing.status == 404, "{path}: {}", missing.head);
         }

@@ -20,7 +20,12 @@ struct Restartable {
 
 impl Restartable {
     fn stop(&self) {
-        drop(self.server.lock().expect("no panic while it is held").take());
+        drop(
+            self.server
+                .lock()
+                .expect("no panic while it is held")
+                .take(),
+        );
     }
 
     fn start(&self) -> Result<()> {
@@ -48,8 +53,12 @@ async fn obey(stream: TcpStream, replica: &Arc<Restartable>) -> Result<()> {
     stream.read_line(&mut request).await?;
     let replica = replica.clone();
     let done = match request.split(' ').nth(1) {
-        Some("/stop") => tokio::task::spawn_blocking(move || replica.stop()).await.is_ok(),
-        Some("/start") => tokio::task::spawn_blocking(move || replica.start()).await?.is_ok(),
+        Some("/stop") => tokio::task::spawn_blocking(move || replica.stop())
+            .await
+            .is_ok(),
+        Some("/start") => tokio::task::spawn_blocking(move || replica.start())
+            .await?
+            .is_ok(),
         _ => false,
     };
     let status = if done { "200 OK" } else { "500 Failed" };
