@@ -84,6 +84,14 @@ struct InstallArgs {
     arg: ByteBuf,
 }
 
+/// How long small updates take.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    median: Duration,
+    /// A quarter takes less: what else the machine does hardly counts in it.
+    usual: Duration,
+}
+
 struct Machine {
     replica: Replica,
     calls: u64,
@@ -160,8 +168,8 @@ impl Machine {
         }
     }
 
-    /// The median times of small updates of some canisters, in turns; each counts on.
-    fn small<const N: usize>(&mut self, canisters: [(Principal, u32); N]) -> Result<[Duration; N]> {
+    /// The times of small updates of some canisters, in turns; each counts on.
+    fn small<const N: usize>(&mut self, canisters: [(Principal, u32); N]) -> Result<[Times; N]> {
         let mut times = [const { Vec::new() }; N];
         for update in 1..=UPDATES {
             for ((canister, count), times) in canisters.iter().zip(&mut times) {
@@ -174,7 +182,10 @@ impl Machine {
         }
         Ok(times.map(|mut times| {
             times.sort();
-            times[UPDATES / 2]
+            Times {
+                median: times[UPDATES / 2],
+                usual: times[UPDATES / 4],
+            }
         }))
     }
 }
@@ -200,10 +211,17 @@ fn small_updates_take_no_longer_with_much_memory() -> Result<()> {
         assert_eq!(before, filled.to_le_bytes());
         let [a, b] = machine.small([(little, 0), (much, 0)])?;
         let place = if dir.is_some() { "on disk" } else { "memory" };
-        println!("{place:9} {:6.0} µs {:6.0} µs", micros(a), micros(b));
+        println!(
+            "{place:9} {:6.0} µs {:6.0} µs",
+            micros(a.median),
+            micros(b.median)
+        );
         // A page's copy more or less is not what this is about.
-        let most = |little: Duration| little * 2 + Duration::from_micros(200);
-        assert!(b < most(a), "{b:?} with much memory, {a:?} with little");
+        let most = |little: Times| little.usual * 2 + Duration::from_micros(200);
+        assert!(
+            b.usual < most(a),
+            "{b:?} with much memory, {a:?} with little"
+        );
 
         let before = machine.sum(much)?;
         let start = Instant::now();
@@ -215,11 +233,11 @@ fn small_updates_take_no_longer_with_much_memory() -> Result<()> {
         let [a, b] = machine.small([(little, updates), (much, updates)])?;
         println!(
             "{place:9} {:6.0} µs {:6.0} µs after a trap that undid 1 GiB ({:.1} s)",
-            micros(a),
-            micros(b),
+            micros(a.median),
+            micros(b.median),
             spoilt.as_secs_f64()
         );
-        assert!(b < most(a), "{b:?} after a trap, {a:?} with little");
+        assert!(b.usual < most(a), "{b:?} after a trap, {a:?} with little");
 
         if dir.is_some() {
             drop(machine);
@@ -230,11 +248,14 @@ fn small_updates_take_no_longer_with_much_memory() -> Result<()> {
             let [a, b] = machine.small([(little, 2 * updates), (much, 2 * updates)])?;
             println!(
                 "{place:9} {:6.0} µs {:6.0} µs after a restart ({:.2} s)",
-                micros(a),
-                micros(b),
+                micros(a.median),
+                micros(b.median),
                 opened.as_secs_f64()
             );
-            assert!(b < most(a), "{b:?} after a restart, {a:?} with little");
+            assert!(
+                b.usual < most(a),
+                "{b:?} after a restart, {a:?} with little"
+            );
             assert!(opened < Duration::from_secs(5), "the start took {opened:?}");
         }
     }
