@@ -26,6 +26,21 @@ value() {
   printf '%s' "$3"
 }
 
+# Installs packages of the distribution, where it is Debian's kind and that is allowed.
+apt_install() {
+  have apt-get || return 1
+  local as=()
+  if [ "$(id -u)" != 0 ]; then
+    have sudo && sudo -n true 2>/dev/null || return 1
+    as=(sudo -n)
+  fi
+  say "setup: apt-get install $*"
+  # Fresh package lists first: old ones name compilers that are too old.
+  ${as[@]+"${as[@]}"} apt-get update -qq >&2 || true
+  ${as[@]+"${as[@]}"} env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
 # The linker for Wasm, where the compiler brings none: rustup's rust-lld or a system lld.
 find_wasm_linker() {
   local candidate rustc

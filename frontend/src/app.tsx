@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { Admin } from './admin/Admin';
 import { conversation, open, refresh, reload } from './state/chats';
 import { route } from './state/route';
@@ -30,22 +30,38 @@ export function App() {
     if (chat !== undefined) void open(chat);
   }, [chat]);
 
+  const sidebar = useRef<HTMLElement>(null);
+  const opener = useRef<HTMLSpanElement>(null);
+  useEffect(() => {
+    if (!menu || !narrow) return;
+    // What was behind the button gets the focus, and gives it back.
+    sidebar.current?.querySelector<HTMLElement>('.new-chat')?.focus();
+    const closes = (event: KeyboardEvent) => event.key === 'Escape' && setMenu(false);
+    addEventListener('keydown', closes);
+    return () => {
+      removeEventListener('keydown', closes);
+      opener.current?.querySelector('button')?.focus();
+    };
+  }, [menu, narrow]);
+
   const hidden = narrow && !menu;
   return (
-    <div class="frame" onKeyDown={(event) => event.key === 'Escape' && setMenu(false)}>
+    <div class="frame">
       <a class="skip" href="#main" onClick={(event) => {
         event.preventDefault();
         document.getElementById('main')?.focus();
       }}>
         To the conversation
       </a>
-      <aside class={menu ? 'sidebar open' : 'sidebar'} inert={hidden} aria-label="Chats and canister">
+      <aside ref={sidebar} class={menu ? 'sidebar open' : 'sidebar'} inert={hidden} aria-label="Chats and canister">
         <Sidebar onChosen={() => setMenu(false)} onAccount={() => setPanel('account')} />
       </aside>
       {narrow && menu && <div class="shade" onClick={() => setMenu(false)} />}
       <main id="main" tabIndex={-1} inert={narrow && menu}>
         <div class="topbar">
-          <IconButton icon="menu" label="Chats" expanded={menu} onClick={() => setMenu(true)} />
+          <span ref={opener}>
+            <IconButton icon="menu" label="Chats" expanded={menu} onClick={() => setMenu(true)} />
+          </span>
           <span class="topbar-title">
             {shown.view === 'admin' ? 'Canister' : conversation.value.info?.title || 'New chat'}
           </span>

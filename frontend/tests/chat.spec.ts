@@ -1,19 +1,19 @@
 import { answered, answers, arrive, ask, composer, expect, questions, settings, shoot, test, visitor, watchErrors } from './support';
 
 test('asks, shows the text while it grows, and how it was made', async ({ page }) => {
-  await settings(page, { maxTokens: 160 });
+  await settings(page, { maxTokens: 320 });
   await arrive(page);
   await shoot(page, 'empty');
-  await ask(page, 'What is gravity?');
+  await ask(page, 'What is gravity? Explain it in detail, with a list of three examples.');
   const text = answers(page).last().locator('.markdown');
   await expect(text).toBeVisible();
+  // The picture of the rounds is there while it writes.
+  await expect(page.getByRole('img', { name: /instructions/ })).toBeVisible();
   const lengths = new Set<number>();
   await expect(async () => {
     lengths.add((await text.innerText()).length);
     expect(lengths.size).toBeGreaterThan(2);
   }).toPass({ intervals: [100] });
-  // The picture of the rounds is there while it writes.
-  await expect(page.getByRole('img', { name: /instructions/ })).toBeVisible();
   await shoot(page, 'writing');
   const answer = await answered(page);
   expect(answer).toMatch(/gravity/i);
@@ -86,7 +86,7 @@ test('the second turn remembers the first; editing and asking again replace', as
   await questions(page).first().getByRole('button', { name: 'Edit and ask again' }).click();
   const field = page.locator('form.editing textarea');
   await field.fill('My name is Benedict. Say hello to me.');
-  await page.getByRole('button', { name: 'Ask again' }).click();
+  await page.getByRole('button', { name: 'Ask again', exact: true }).click();
   await expect(answers(page)).toHaveCount(1);
   await answered(page);
   await expect(questions(page).first()).toContainText('Benedict');

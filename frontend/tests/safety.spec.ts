@@ -1,4 +1,5 @@
 import { buildSync } from 'esbuild';
+import { test as plain } from '@playwright/test';
 import { answered, arrive, ask, composer, expect, questions, settings, test } from './support';
 
 const HOSTILE = [
@@ -69,13 +70,12 @@ test('what a model writes cannot become markup', async ({ page }) => {
   expect(await page.evaluate(() => 'injected' in window)).toBe(false);
 });
 
-test('the policy forbids inline script and style, and foreign addresses', async ({ page, request }) => {
-  const response = await request.get('/');
-  const policy = response.headers()['content-security-policy'] ?? '';
+plain('the policy forbids inline script and style, and foreign addresses', async ({ page }) => {
+  const response = await page.goto('/');
+  const policy = response?.headers()['content-security-policy'] ?? '';
   expect(policy).toContain("default-src 'none'");
   expect(policy).toContain("script-src 'self'");
   expect(policy).not.toContain('unsafe');
-  await page.goto('/');
   await expect(composer(page)).toBeVisible();
   const ran = await page.evaluate(async () => {
     const script = document.createElement('script');

@@ -76,11 +76,11 @@ const DESKTOP = { width: 1280, height: 800 };
 /** A picture of a state at both widths, in both schemes at the wider one. */
 export async function shoot(page: Page, name: string): Promise<void> {
   mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: `${SHOTS}/${name}-desktop.png` });
+  await page.screenshot({ path: `${SHOTS}/${name}-desktop.png`, animations: 'disabled' });
   await page.emulateMedia({ colorScheme: 'dark' });
-  await page.screenshot({ path: `${SHOTS}/${name}-dark.png` });
+  await page.screenshot({ path: `${SHOTS}/${name}-dark.png`, animations: 'disabled' });
   await page.emulateMedia({ colorScheme: 'light' });
   await page.setViewportSize(PHONE);
-  await page.screenshot({ path: `${SHOTS}/${name}-phone.png` });
+  await page.screenshot({ path: `${SHOTS}/${name}-phone.png`, animations: 'disabled' });
   await page.setViewportSize(DESKTOP);
 }

@@ -44,7 +44,10 @@ export function options(from: Settings): Options {
     top_k: [from.topK],
     repetition_penalty: [from.repetitionPenalty],
     max_tokens: [from.maxTokens],
-    seed: /^\d{1,19}$/.test(from.seed) ? [BigInt(from.seed)] : [],
+    seed: validSeed(from.seed) ? [BigInt(from.seed)] : [],
     stop: [],
   };
 }
+
+/** Whether a text is a seed: a number of 64 bits. */
+export const validSeed = (text: string): boolean => /^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n;

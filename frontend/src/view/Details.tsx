@@ -60,7 +60,7 @@ export function Details(props: { turn: Turn; live: Progress | null; onClose: () 
         <dt>Tokens read</dt>
         <dd>
           {count(Math.max(0, read))}
-          <small>of {count(turn.prompt_tokens)}; the others were in the cache</small>
+          {turn.cached_tokens > 0 && <small>{count(turn.cached_tokens)} more were in the cache</small>}
         </dd>
         <dt>Rounds</dt>
         <dd>{count(total)}</dd>

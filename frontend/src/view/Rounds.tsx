@@ -2,8 +2,9 @@ import type { RoundFigures } from '../bindings/llm.did';
 import { count, large, plural } from '../text/format';
 
 const SHOWN = 48;
+const LEAST = 24;
 const WIDTH = 7;
-const HEIGHT = 36;
+const HEIGHT = 24;
 
 /** Each message of a generation: its instructions against its budget. */
 export function Rounds({ rounds, total }: { rounds: RoundFigures[]; total: number }) {
@@ -16,7 +17,7 @@ export function Rounds({ rounds, total }: { rounds: RoundFigures[]; total: numbe
   return (
     <figure class="rounds">
       <svg
-        viewBox={`0 0 ${SHOWN * WIDTH} ${HEIGHT}`}
+        viewBox={`0 0 ${Math.max(LEAST, last.length) * WIDTH} ${HEIGHT}`}
         preserveAspectRatio="xMinYMid meet"
         role="img"
         aria-label={`The last ${plural(last.length, 'round')}. ${words}`}

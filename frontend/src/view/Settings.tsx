@@ -1,5 +1,5 @@
 import { useId } from 'preact/hooks';
-import { defaults, settings, type Settings as Values } from '../state/settings';
+import { defaults, settings, validSeed, type Settings as Values } from '../state/settings';
 import { Drawer } from './Drawer';
 
 type Numeric = 'temperature' | 'topP' | 'topK' | 'repetitionPenalty' | 'maxTokens';
@@ -61,7 +61,7 @@ export function Settings({ onClose }: { onClose: () => void }) {
         <input
           id={seed}
           inputMode="numeric"
-          pattern="\d{0,19}"
+          aria-invalid={settings.value.seed !== '' && !validSeed(settings.value.seed)}
           placeholder="another one each time"
           value={settings.value.seed}
           onInput={(event) => set({ seed: event.currentTarget.value.trim() })}

@@ -107,7 +107,7 @@ async fn the_page_works_in_a_browser() -> Result<()> {
     let controlled = tokio::spawn(control(listener, replica.clone()));
 
     let tiny = state.path().join("tiny.gguf");
-    let bytes = e2e::tiny::Tiny::default().bytes();
+    let bytes = e2e::tiny::Tiny::default().bytes()?;
     std::fs::write(&tiny, &bytes)?;
     let digest = Sha256::digest(&bytes);
     let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
