@@ -110,18 +110,3 @@ stop_replica() {
 
 # Prints a text field of the JSON object on standard input.
 json_field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
-
-# Installs Debian packages where that is possible: as root, or with a sudo that asks nothing.
-apt_install() {
-  have apt-get || return 1
-  local as=()
-  if [ "$(id -u)" != 0 ]; then
-    have sudo && sudo -n true 2>/dev/null || return 1
-    as=(sudo -n)
-  fi
-  say "setup: apt-get install $*"
-  # Fresh package lists first: old ones name compilers that are too old.
-  ${as[@]+"${as[@]}"} apt-get update -qq >&2 || true
-  ${as[@]+"${as[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$@" >&2
-}
