@@ -46,6 +46,8 @@ pub struct Control {
     pub next_log: u64,
     /// While an older layout is converted: records up to this one are.
     pub migrated: u64,
+    /// [`engine::VERSION`] of the packed weights and of the KV pages.
+    pub engine: u32,
 }
 
 /// Version of the stable layout this program writes.
@@ -72,6 +74,7 @@ impl Default for Control {
             paused: None,
             next_log: 1,
             migrated: 0,
+            engine: engine::VERSION,
         }
     }
 }
@@ -129,6 +132,8 @@ pub struct Mark {
     pub job: Job,
     /// Times this job was tried before without an end.
     pub attempt: u32,
+    /// Whether the message could be sent.
+    pub went: bool,
     pub sent: u64,
 }
 
@@ -201,6 +206,8 @@ pub struct Queued {
     pub last_round: u64,
     /// How many times as much as others its owner gets.
     pub weight: u32,
+    /// Rounds of it that did not end since it last got anywhere.
+    pub lost: u32,
 }
 
 /// A chat between two turns.

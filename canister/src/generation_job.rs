@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 
 /// Instructions of a round that are not the generation's: reading and writing its record, the next
 /// round, heap pages.
-const OVERHEAD: u64 = 6_000_000;
+const OVERHEAD: u64 = 5_000_000;
 /// Cache bytes of other generations that may stay in the heap.
 const HEAP_CACHE_BYTES: usize = 768 << 20;
 
@@ -43,22 +43,34 @@ fn store_base(shape: &KvShape) -> u64 {
 /// Rounds of a generation whose figures are kept.
 const RECENT: usize = 32;
 
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// No piece of work fitted, and nothing happened.
+    TooSmall,
+    /// Only the heap's cache was filled.
+    Prepared,
+    /// The generation has got somewhere, or ended.
+    Advanced,
+}
+
 /// One turn of generation `id`, until the message has used `limit` instructions. `full`: the
-/// instructions it may use if no piece of work fits `limit`. `false`: none did, and nothing happened.
-pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> bool {
+/// instructions it may use if no piece of work fits `limit`.
+pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> Turn {
     let Some(mut record) = app.records.get(&id).filter(|r| r.end.is_none()) else {
         app.queue.remove(id);
-        return true;
+        return Turn::Advanced;
     };
     let start = system::instructions();
     let drawn = record.generated().len();
     let spent = (record.prompt_instructions, record.generate_instructions);
+    let place = (record.computed, record.stage, drawn);
     let mut result = work(app, &mut record, limit);
     if matches!(result, Err(Error::BudgetTooSmall { .. })) {
         match full {
             Some(full) if full > limit => result = work(app, &mut record, full),
             Some(_) => {}
-            None => return false,
+            None => return Turn::TooSmall,
         }
     }
     record.rounds += 1;
@@ -84,12 +96,16 @@ pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> bool {
     totals.prompt_instructions += prompt;
     totals.generate_instructions += generate;
     totals.overhead_instructions += used.saturating_sub(prompt + generate);
+    let turn = match (record.computed, record.stage, record.generated().len()) {
+        now if now == place && record.end.is_none() => Turn::Prepared,
+        _ => Turn::Advanced,
+    };
     if record.end.is_some() {
         generations::finish(app, record);
     } else {
         app.put(record);
     }
-    true
+    turn
 }
 
 fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! From an older layout of stable memory to this one, a slice a round. Until it is done nothing is
 //! generated; what is there can be read all the time.
 
-use crate::api::{Error, LogLevel};
+use crate::api::{Error, LogLevel, Phase};
 use crate::app::App;
 use crate::durable::LAYOUT;
 use crate::{access, logs, system};
@@ -20,6 +20,23 @@ pub fn check(app: &App) -> Result<(), Error> {
         "stable memory is being brought from layout {} to {LAYOUT}: try again in a moment",
         app.control.layout
     )))
+}
+
+/// After an upgrade: weights that another engine has packed are packed again from the model's file, and
+/// caches that it has filled are forgotten, to be computed again from the tokens.
+pub fn renew(app: &mut App) {
+    if app.control.engine == engine::VERSION {
+        return;
+    }
+    app.control.engine = engine::VERSION;
+    let model = &mut app.control.model;
+    if matches!(model.phase, Phase::Ready | Phase::Preparing) {
+        model.phase = Phase::Preparing;
+        model.prepared = 0;
+        model.info.prepare_instructions = 0;
+    }
+    app.pages.reset();
+    app.chats.forget_resting();
 }
 
 /// One round's part: records are read in the old form and put back in the new one.

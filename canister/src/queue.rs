@@ -106,6 +106,7 @@ impl Queue {
             served: own.map(|q| q.served).min().unwrap_or(0),
             last_round: 0,
             weight: weight.max(1),
+            lost: 0,
         };
         self.put(id, q);
     }
@@ -162,7 +163,8 @@ impl Queue {
         round: u64,
         accounts: &mut Accounts,
     ) {
-        let cost = if used > budget / 10 * 9 { budget } else { used };
+        let whole = used > budget / 10 * 9;
+        let cost = if whole { used.max(budget) } else { used };
         if let Some(mut q) = self.open.get(&id).copied() {
             q.served += cost;
             q.last_round = round;
@@ -176,6 +178,24 @@ impl Queue {
         let mut account = accounts.get(&charge.owner);
         account.served = served;
         accounts.put(&charge.owner, account);
+    }
+
+    /// A round of a generation did not end. Gives how many have not since it last got anywhere.
+    pub fn lose(&mut self, id: u64) -> u32 {
+        let Some(mut q) = self.open.get(&id).copied() else {
+            return 0;
+        };
+        q.lost += 1;
+        self.put(id, q);
+        q.lost
+    }
+
+    /// A generation has got somewhere.
+    pub fn advance(&mut self, id: u64) {
+        if let Some(mut q) = self.open.get(&id).copied().filter(|q| q.lost > 0) {
+            q.lost = 0;
+            self.put(id, q);
+        }
     }
 
     /// How many generations come before this one if nothing else happens.

@@ -8,6 +8,7 @@
 use crate::api::{Error, LogLevel, Phase};
 use crate::app::App;
 use crate::durable::{Job, Mark};
+use crate::generation_job::Turn;
 use crate::{cycles, generation_job, generations, logs, migration, model_job, system};
 
 /// A round that has not come after this long (nanoseconds) is taken for failed.
@@ -18,6 +19,9 @@ const LOOK_AGAIN: u64 = 30_000_000_000;
 const LEAST_TURN: u64 = 12_000_000;
 /// Tries before a job is given up.
 const ATTEMPTS: u32 = 4;
+/// Rounds a generation may lose without getting anywhere between them: some may have ended only
+/// because they did next to nothing.
+const MOST_LOST: u32 = 8;
 
 /// The job whose turn it is.
 fn next_job(app: &App) -> Option<Job> {
@@ -76,15 +80,16 @@ fn send(app: &mut App, job: Job, attempt: u32) {
     app.control.next_sequence += 1;
     // While the canister stops, calls to itself would be refused: the watchdog sends it later.
     // So it does if the call cannot be sent.
-    let sent = !system::is_stopping() && system::send_round(sequence);
+    let went = !system::is_stopping() && system::send_round(sequence);
     app.control.mark = Some(Mark {
         sequence,
         job,
-        attempt: if sent {
+        attempt: if went {
             attempt
         } else {
             attempt.saturating_sub(1)
         },
+        went,
         sent: system::time(),
     });
 }
@@ -132,6 +137,10 @@ fn turns(app: &mut App, first: u64, budget: u64, attempt: u32) {
         let limit = (start + turn).min(budget);
         let charge = app.queue.next_charge(id);
         let ran = generation_job::run(app, id, limit, full.take());
+        if ran == Turn::Advanced {
+            app.queue.advance(id);
+        }
+        let ran = ran != Turn::TooSmall;
         app.control.turn = id;
         let now = system::instructions();
         if let (Some(charge), true) = (charge, ran) {
@@ -163,10 +172,14 @@ pub fn watchdog(app: &mut App) {
         && system::time() >= mark.sent + PATIENCE
     {
         app.control.mark = None;
-        app.control.totals.rounds_lost += 1;
+        app.control.totals.rounds_lost += u64::from(mark.went);
         // What failed may have been the heap's size: all caches are in stable memory as well.
         app.heap.running.clear();
-        if mark.attempt + 1 < ATTEMPTS {
+        let lost = match mark.job {
+            Job::Generation(id) if mark.went => app.queue.lose(id),
+            _ => 0,
+        };
+        if mark.attempt + 1 < ATTEMPTS && lost < MOST_LOST {
             send(app, mark.job, mark.attempt + 1);
         } else {
             give_up(app, mark.job);
@@ -176,10 +189,9 @@ pub fn watchdog(app: &mut App) {
 }
 
 fn give_up(app: &mut App, job: Job) {
-    let error = Error::RoundFailed(format!(
-        "a round failed {ATTEMPTS} times: see the canister's log"
-    ));
-    let text = format!("{job:?} is given up after {ATTEMPTS} attempts");
+    let error =
+        Error::RoundFailed("its rounds failed again and again: see the canister's log".into());
+    let text = format!("{job:?} is given up: its rounds failed again and again");
     logs::add(app, LogLevel::Error, None, text);
     match job {
         Job::Generation(id) => generations::end(app, id, error),
@@ -195,6 +207,7 @@ fn give_up(app: &mut App, job: Job) {
 
 /// After an install or an upgrade: whatever was out is sent anew from the first timer.
 pub fn restart(app: &mut App) {
+    migration::renew(app);
     app.control.mark = None;
     app.save();
     system::wake_at(system::time());

@@ -39,6 +39,9 @@ struct Body {
 const MAX_PATH: usize = 2_048;
 const MAX_DEPTH: usize = 32;
 
+/// Where Prometheus finds the figures: they change with every round, so they are not certified.
+const METRICS: &str = "/metrics";
+
 const NOT_FOUND: &[u8] = b"There is no such page.\n";
 
 /// What the gateway asks; see the HTTP gateway protocol.
@@ -51,12 +54,30 @@ pub struct PageRequest {
     pub certificate_version: Option<u16>,
 }
 
-#[derive(CandidType, Deserialize)]
+#[derive(CandidType)]
 pub struct PageResponse<'a> {
     pub status_code: u16,
     pub headers: Vec<(String, String)>,
-    #[serde(borrow)]
-    pub body: &'a Bytes,
+    pub body: Payload<'a>,
+}
+
+/// A response's body: of the program, or made for it.
+pub enum Payload<'a> {
+    Kept(&'a [u8]),
+    Made(Vec<u8>),
+}
+
+impl CandidType for Payload<'_> {
+    fn _ty() -> candid::types::Type {
+        Bytes::ty()
+    }
+
+    fn idl_serialize<S: candid::types::Serializer>(&self, serializer: S) -> Result<(), S::Error> {
+        serializer.serialize_blob(match self {
+            Self::Kept(bytes) => bytes,
+            Self::Made(bytes) => bytes,
+        })
+    }
 }
 
 thread_local! {
@@ -158,6 +179,38 @@ impl Prepared {
     }
 }
 
+fn metrics_entry() -> HttpCertificationTreeEntry<'static> {
+    HttpCertificationTreeEntry::new(
+        HttpCertificationPath::exact(METRICS),
+        HttpCertification::skip(),
+    )
+}
+
+/// The figures for Prometheus.
+fn metrics() -> PageResponse<'static> {
+    let text = crate::app::with(|app| crate::metrics::text(app)).into_bytes();
+    let expression = DefaultCelBuilder::skip_certification().to_string();
+    let headers = vec![
+        header("content-type", "text/plain; version=0.0.4; charset=utf-8"),
+        header("cache-control", "no-store"),
+        header(CERTIFICATE_EXPRESSION_HEADER_NAME, &expression),
+    ];
+    let mut response = HttpResponse::builder()
+        .with_status_code(StatusCode::OK)
+        .with_headers(headers)
+        .build();
+    let witness = TREE.with_borrow(|tree| tree.witness(&metrics_entry(), METRICS).ok());
+    if let (Some(witness), Some(certificate)) = (witness, ic_cdk::api::data_certificate()) {
+        let path = HttpCertificationPath::exact(METRICS).to_expr_path();
+        add_v2_certificate_header(&certificate, &mut response, &witness, &path);
+    }
+    PageResponse {
+        status_code: 200,
+        headers: response.headers().to_vec(),
+        body: Payload::Made(text),
+    }
+}
+
 /// Certifies every response. To be called at the start of each program: the tree is in the heap.
 pub fn certify() {
     let root = TREE.with_borrow_mut(|tree| {
@@ -166,6 +219,7 @@ pub fn certify() {
         for entry in files.chain([not_found()]).filter_map(|p| p.entry()) {
             tree.insert(&entry);
         }
+        tree.insert(&metrics_entry());
         tree.root_hash()
     });
     ic_cdk::api::certified_data_set(root);
@@ -182,9 +236,12 @@ pub fn respond(request: &PageRequest) -> PageResponse<'static> {
         return PageResponse {
             status_code: 414,
             headers: Vec::new(),
-            body: Bytes::new(b"This is no address of a page.\n"),
+            body: Payload::Kept(b"This is no address of a page.\n"),
         };
     };
+    if path == METRICS {
+        return metrics();
+    }
     let prepared = FILES
         .iter()
         .find(|f| f.path == path)
@@ -201,7 +258,7 @@ pub fn respond(request: &PageRequest) -> PageResponse<'static> {
     PageResponse {
         status_code: prepared.status.as_u16(),
         headers: response.headers().to_vec(),
-        body: Bytes::new(prepared.body),
+        body: Payload::Kept(prepared.body),
     }
 }
 

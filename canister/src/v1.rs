@@ -145,6 +145,7 @@ impl Control {
             max_message_instructions: self.max_message_instructions,
             entropy: self.entropy,
             seeds_drawn: self.seeds_drawn,
+            engine: 1,
             ..new
         }
     }

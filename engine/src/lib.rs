@@ -26,6 +26,10 @@ pub use pacer::{Meter, Pacer};
 pub use sampler::SamplerOptions;
 pub use tokenizer::Tokenizer;
 
+/// Version of what lasts of this engine's work: the form and the values of packed weights and of
+/// cache rows. Whoever changes them counts up: what is kept of an older engine is then made anew.
+pub const VERSION: u32 = 2;
+
 /// What can go wrong in the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

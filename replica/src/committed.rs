@@ -69,6 +69,10 @@ pub struct CodeView {
 pub struct Pool(Mutex<Vec<Instance>>);
 
 impl Pool {
+    fn take(&self) -> Option<Instance> {
+        self.idle().pop()
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,11 +84,7 @@ impl CodeView {
     /// # Errors
     /// When there is no memory for it.
     pub fn instance(&self) -> Result<Instance, String> {
-        // Not in the loop's condition: the lock would be held while an instance is dropped.
-        while let Some(mut instance) = {
-            let popped = self.pool.idle().pop();
-            popped
-        } {
+        while let Some(mut instance) = self.pool.take() {
             if instance.view().size() == self.heap.stored_size()
                 && instance.set_globals(&self.globals).is_ok()
             {

@@ -5,6 +5,7 @@ use crate::execution::failure::{ErrorCode, UserError};
 use crate::management;
 use crate::state::messages::IngressMessage;
 use crate::state::{Canister, Origin, Status};
+use crate::wasm::Export;
 use crate::{Ingress, IngressStatus, Owner, Replica, scheduler};
 use candid::Principal;
 
@@ -81,10 +82,15 @@ impl Replica {
             }
             if own && inspects {
                 check_status(canister)?;
-                self.commit(|| ());
-                let (committed, now) = (&self.committed, self.time_ns);
-                let (sender, method, arg) = (message.sender, &message.method_name, &message.arg);
-                scheduler::on_big_stack(|| committed.inspect(sender, &id, method, arg, now))?;
+                let inspects = canister.exports(Export::InspectMessage);
+                if inspects || canister.code.is_none() {
+                    self.commit(|| ());
+                    let (committed, now) = (&self.committed, self.time_ns);
+                    let (sender, method) = (message.sender, &message.method_name);
+                    scheduler::on_big_stack(|| {
+                        committed.inspect(sender, &id, method, &message.arg, now)
+                    })?;
+                }
             }
         }
         self.store_accepted(&message);

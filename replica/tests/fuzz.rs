@@ -1,5 +1,7 @@
 //! Mutated requests against the decoder: no panic, no request that takes long, and nothing passes
-//! that was not signed. Runs for a moment; with `FUZZ_SECONDS=300` for five minutes.
+//! that was not signed. Mutated modules against the validator: no panic, none that takes long, and
+//! what passes can be metered, compiled and started. Runs for a moment; with `FUZZ_SECONDS=300` for
+//! five minutes each.
 
 use ic_agent::Identity;
 use ic_agent::agent::{Envelope, EnvelopeContent};
@@ -154,11 +156,111 @@ fn mutate(seeds: &[Vec<u8>], noise: &mut Noise) -> Vec<u8> {
     body
 }
 
+fn seconds() -> u64 {
+    std::env::var("FUZZ_SECONDS").map_or(2, |text| text.parse().expect("a number"))
+}
+
+fn noise() -> Noise {
+    let seed = std::env::var("FUZZ_SEED").map_or(1, |text| text.parse().expect("a number"));
+    Noise(seed)
+}
+
+/// The modules of the measured cases.
+fn modules() -> Vec<Vec<u8>> {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let mut modules = Vec::new();
+    for folder in ["golden", "semantic"] {
+        let entries = std::fs::read_dir(data.join(folder)).expect("the cases");
+        for entry in entries {
+            let path = entry.expect("a file").path();
+            if path.extension().is_some_and(|extension| extension == "wat") {
+                modules.extend(wat::parse_file(&path));
+            }
+        }
+    }
+    modules.sort();
+    assert!(modules.len() > 20, "only {} modules", modules.len());
+    modules
+}
+
+/// A mutation of one module, with a piece of another now and then.
+fn mutate_module(modules: &[Vec<u8>], noise: &mut Noise) -> Vec<u8> {
+    let mut module = modules[noise.below(modules.len())].clone();
+    for _ in 0..=noise.below(4) {
+        // The head stays, or nothing behind it would be looked at.
+        let at = 8 + noise.below(module.len().saturating_sub(8));
+        match noise.below(8) {
+            0 | 1 if at < module.len() => module[at] ^= 1 << noise.below(8),
+            2 | 3 if at < module.len() => module[at] = noise.next() as u8,
+            // A number of one byte becomes a large one.
+            4 if at < module.len() => {
+                let large = [module[at] | 0x80, 0xff, 0xff, noise.next() as u8 & 0x0f];
+                module.splice(at..=at, large);
+            }
+            5 => module.truncate(at),
+            6 => {
+                let end = (at + noise.below(20)).min(module.len());
+                module.drain(at.min(end)..end);
+            }
+            _ => {
+                let other = &modules[noise.below(modules.len())];
+                let from = noise.below(other.len());
+                let to = (from + noise.below(60)).min(other.len());
+                let at = at.min(module.len());
+                module.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+    }
+    module
+}
+
+#[test]
+fn mutated_modules_do_no_harm() {
+    let (mut noise, modules) = (noise(), modules());
+    let engine = replica::execution::Engine::get().expect("an engine");
+    let store = std::sync::Arc::<replica::persist::FileStore>::default();
+    let end = Instant::now() + Duration::from_secs(seconds());
+    let (mut tried, mut passed) = (0u64, 0u64);
+    while Instant::now() < end {
+        let wasm = mutate_module(&modules, &mut noise);
+        let start = Instant::now();
+        // What the validator accepts is metered and compiled.
+        let result = engine.modules.get(engine, &wasm, &store);
+        assert!(start.elapsed() < LONGEST, "slow: {}", hex::encode(&wasm));
+        tried += 1;
+        match result {
+            Ok(module) => {
+                passed += 1;
+                let heap = replica::execution::instance::new_heap(&module, &store);
+                let heap = heap.expect("a heap");
+                let content = replica::memory::heap::Content::Latest(None);
+                let instance = replica::execution::Instance::new(&module, heap, None, content);
+                if let Err(error) = instance {
+                    // A table or heap may be larger than the engine allows.
+                    let harmless = ["table", "memory", "out of bounds", "exceeds"];
+                    assert!(
+                        harmless.iter().any(|word| error.contains(word)),
+                        "{error}: {}",
+                        hex::encode(&wasm)
+                    );
+                }
+            }
+            Err(replica::wasm::validate::InvalidModule::Compilation(error)) => {
+                panic!(
+                    "accepted, but not compiled: {error}: {}",
+                    hex::encode(&wasm)
+                );
+            }
+            Err(_) => {}
+        }
+    }
+    eprintln!("{tried} modules tried, {passed} passed");
+    assert!(tried > 50 && passed > 0);
+}
+
 #[test]
 fn mutated_requests_neither_pass_nor_harm() {
-    let seconds = std::env::var("FUZZ_SECONDS").map_or(2, |text| text.parse().expect("a number"));
-    let seed = std::env::var("FUZZ_SEED").map_or(1, |text| text.parse().expect("a number"));
-    let mut noise = Noise(seed);
+    let mut noise = noise();
     let seeds = seeds();
     let context = Context {
         now_ns: NOW,
@@ -172,7 +274,7 @@ fn mutated_requests_neither_pass_nor_harm() {
             Err(error) => panic!("a seed is refused: {error}"),
         })
         .collect();
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds());
     let (mut tried, mut passed, mut authenticated) = (0u64, 0u64, 0u64);
     while Instant::now() < end {
         let body = mutate(&seeds, &mut noise);

@@ -5,21 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Cases that this replica does not match, and why.
-const KNOWN: [(&str, &str); 3] = [
-    (
-        "01_rollback_deep",
-        "counts how deep a recursion goes before the stack overflows, which depends on the frames \
-         of the engine's compiler; the trap and its rollback are the same",
-    ),
-    (
-        "10_balance_in_message",
-        "reads an absolute balance after an install, which depends on the size of the module as \
-         another assembler writes it; the differences are the same",
-    ),
-    ("12_few_cycles", "burns an absolute balance, as above"),
-];
-
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("data")
@@ -50,12 +35,8 @@ fn assert_matches(folder: &str, count: usize) {
     assert_eq!(reports.len(), count, "cases replayed");
     let mut wrong = Vec::new();
     for report in reports {
-        let known = KNOWN.iter().any(|(name, _)| *name == report.name);
-        if known == report.mismatches.is_empty() {
-            wrong.push(format!(
-                "{} (known: {known}): {:#?}",
-                report.name, report.mismatches
-            ));
+        if !report.mismatches.is_empty() {
+            wrong.push(format!("{}: {:#?}", report.name, report.mismatches));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

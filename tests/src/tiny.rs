@@ -156,8 +156,11 @@ impl Tiny {
         let mut tensors = vec![
             ("token_embd.weight".to_string(), vocabulary, Some(self.dim)),
             ("output_norm.weight".into(), self.dim, None),
-            ("output.weight".into(), vocabulary, Some(self.dim)),
         ];
+        // Gemma's output head is its embedding.
+        if self.architecture != "gemma3" {
+            tensors.push(("output.weight".into(), vocabulary, Some(self.dim)));
+        }
         for layer in 0..self.layers {
             // Phi-3 has queries, keys and values in one matrix, gate and up in another.
             let fused = self.architecture == "phi3";

@@ -6,7 +6,8 @@ use super::{CaseError, assemble};
 use crate::Replica;
 use crate::management::types::*;
 use crate::state::Status;
-use candid::Principal;
+use candid::{CandidType, Principal};
+use serde_bytes::ByteBuf;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -266,8 +267,9 @@ impl Run {
         };
         let answer = match op {
             "install" | "reinstall" | "upgrade" => {
+                let options = &step["options"];
                 let args = InstallCode {
-                    mode: install_mode(op, &step["options"]),
+                    mode: install_mode(op, options),
                     canister_id: id.ok_or_else(no_canister)?,
                     wasm_module: self
                         .modules
@@ -277,7 +279,12 @@ impl Run {
                     arg,
                     sender_canister_version: None,
                 };
-                self.driver.manage(who, "install_code", &args, quiet)?
+                if options.is_null() {
+                    let args = PlainInstall::new(args);
+                    self.driver.manage(who, "install_code", &args, quiet)?
+                } else {
+                    self.driver.manage(who, "install_code", &args, quiet)?
+                }
             }
             "update" | "submit" => {
                 let id = id.ok_or_else(no_canister)?;
@@ -680,6 +687,41 @@ struct Observed {
     rounds: Vec<RoundSeen>,
     /// Messages that were not even taken in.
     refused: u64,
+}
+
+/// The argument of `install_code` without upgrade options, as the measured calls had it: its size
+/// is paid for.
+#[derive(CandidType)]
+struct PlainInstall {
+    mode: PlainMode,
+    canister_id: Principal,
+    wasm_module: ByteBuf,
+    arg: ByteBuf,
+    sender_canister_version: Option<u64>,
+}
+
+#[derive(CandidType)]
+#[allow(non_camel_case_types)]
+enum PlainMode {
+    install,
+    reinstall,
+    upgrade,
+}
+
+impl PlainInstall {
+    fn new(args: InstallCode) -> PlainInstall {
+        PlainInstall {
+            mode: match args.mode {
+                InstallMode::install => PlainMode::install,
+                InstallMode::reinstall => PlainMode::reinstall,
+                InstallMode::upgrade(_) => PlainMode::upgrade,
+            },
+            canister_id: args.canister_id,
+            wasm_module: args.wasm_module.into(),
+            arg: args.arg.into(),
+            sender_canister_version: args.sender_canister_version,
+        }
+    }
 }
 
 fn install_mode(op: &str, options: &Value) -> InstallMode {

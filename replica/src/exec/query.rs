@@ -325,6 +325,9 @@ fn check(canister: &CanisterView, method: &str) -> Result<MethodKind, UserError>
             ));
         }
     }
+    let Some(code) = &canister.code else {
+        return Err(Failure::NoModule.user_error(&id, false));
+    };
     if canister.frozen {
         return Err(UserError::new(
             ErrorCode::CanisterOutOfCycles,
@@ -334,9 +337,6 @@ fn check(canister: &CanisterView, method: &str) -> Result<MethodKind, UserError>
             ),
         ));
     }
-    let Some(code) = &canister.code else {
-        return Err(Failure::NoModule.user_error(&id, false));
-    };
     match code.module.methods.get(method) {
         Some(kind @ (MethodKind::Query | MethodKind::CompositeQuery)) => Ok(*kind),
         _ => {

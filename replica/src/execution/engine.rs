@@ -5,13 +5,17 @@ use crate::memory::heap::{MAX_HEAP32, MAX_HEAP64, View};
 use crate::persist::FileStore;
 use crate::wasm::ModuleCache;
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use wasmtime::{
     Config, LinearMemory, Linker, MemoryCreator, MemoryType, OptLevel, WasmBacktraceDetails,
 };
 
-/// Stack of canister code, in bytes.
-pub const WASM_STACK: usize = 5 << 20;
+/// Stack of canister code, in bytes. The IC gives 5 MiB to code that its compiler does not optimise
+/// and whose frames are larger: this is as deep as a measured recursion went there.
+pub const WASM_STACK: usize = (5 << 19) + 112;
+/// Frames of a backtrace: more do not fit in a canister's log.
+const BACKTRACE_FRAMES: usize = 1_000;
 /// Stack of a thread that runs canister code, in bytes.
 pub const THREAD_STACK: usize = WASM_STACK + (3 << 20);
 
@@ -114,6 +118,7 @@ impl Engine {
             .memory_reservation(MAX_HEAP32 as u64)
             .memory_guard_size(GUARD as u64)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+            .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES))
             .wasm_exceptions(false)
             .wasm_extended_const(false)
             .wasm_function_references(false)

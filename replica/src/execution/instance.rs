@@ -238,6 +238,7 @@ impl Instance {
         let limit = api.limit;
         self.store.data_mut().api = Some(Box::new(api));
         self.store.data_mut().left_at_start = left;
+        self.view.begin();
         let left = left as i64;
         let set = self.counter.set(&mut self.store, Val::I64(left));
         let result = match set {

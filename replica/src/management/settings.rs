@@ -223,10 +223,10 @@ impl Replica {
             memory_metrics: MemoryMetrics {
                 wasm_memory_size: canister.heap_bytes().into(),
                 stable_memory_size: (canister.stable_pages() * 65_536).into(),
-                global_memory_size: code.map_or(0, |code| 8 * code.globals.len()).into(),
+                global_memory_size: code.map_or(0, |code| 8 * (code.globals.len() + 1)).into(),
                 wasm_binary_size: code.map_or(0, |code| code.module.wasm.len()).into(),
                 custom_sections_size: Nat::from(sections),
-                canister_history_size: Nat::from(0u8),
+                canister_history_size: canister.history.bytes().into(),
                 wasm_chunk_store_size: (canister.chunks.len() << 20).into(),
                 log_memory_store_size: Nat::from(0u8),
                 snapshots_size: canister.snapshot_bytes().into(),

@@ -8,10 +8,11 @@
 //! see the state before the round.
 
 use super::PAGE;
-use super::mapping::{Access, Mapping};
+use super::mapping::{Access, Mapping, written_pages};
 use crate::persist::{FileStore, StoredFile};
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,10 @@ const FINE_FAULTS: usize = 8192;
 const COARSE_GROUP: usize = 64;
 /// Longest run of pages noted at once when writes go upwards.
 const MAX_RUN: usize = 256;
+/// Pages compared at a time.
+const COMPARED: usize = 64;
+/// Runs of so few pages are read and written in mappings.
+const SHORT_RUN: usize = 4;
 /// Private copies that a view keeps for the next message, in pages.
 const MAX_KEPT: usize = 16_384;
 
@@ -152,6 +157,8 @@ pub struct View {
     run: AtomicUsize,
     /// Numbers of the pages that are `CHANGED`.
     changed: Mutex<Vec<u32>>,
+    /// What the message that has ended changed, once that was looked for.
+    found: Mutex<Option<Arc<[u32]>>>,
     /// Pages that keep a private copy, and those with room in `before`, at most.
     kept: AtomicUsize,
     saved: AtomicUsize,
@@ -201,6 +208,7 @@ impl View {
             next: AtomicUsize::new(usize::MAX),
             run: AtomicUsize::new(1),
             changed: Mutex::default(),
+            found: Mutex::default(),
             kept: AtomicUsize::new(0),
             saved: AtomicUsize::new(0),
             heap,
@@ -401,6 +409,7 @@ impl View {
                 self.flags(page).fetch_and(CHANGED, Relaxed);
             }
         }
+        *self.found() = None;
         self.count.store(0, Relaxed);
         self.faults.store(0, Relaxed);
         self.next.store(usize::MAX, Relaxed);
@@ -430,13 +439,65 @@ impl View {
         unsafe { std::slice::from_raw_parts(self.before.start().add(page * PAGE), PAGE) }
     }
 
+    /// Says that a message begins to run: what it changes is to be found anew.
+    pub fn begin(&self) {
+        *self.found() = None;
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<Arc<[u32]>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Pages that the message left with other content, in pages of 4 KiB.
     pub fn changed_pages(&self) -> u64 {
-        let count = self.count.load(Relaxed);
-        (0..count)
-            .map(|i| self.listed(i).load(Relaxed) as usize)
-            .filter(|page| self.page(*page) != self.page_before(*page))
-            .count() as u64
+        self.find_changed().len() as u64
+    }
+
+    fn find_changed(&self) -> Arc<[u32]> {
+        let mut found = self.found();
+        found.get_or_insert_with(|| self.compare().into()).clone()
+    }
+
+    /// The noted pages whose content differs from what it was before the message. Reading a page of
+    /// a mapping first is slow, so longer runs are read from the file, and pages that were noted
+    /// with others but not written are left out.
+    fn compare(&self) -> Vec<u32> {
+        let mut changed = Vec::new();
+        let mut buffer = Vec::new();
+        for (first, len) in self.runs() {
+            let end = first + len;
+            for first in (first..end).step_by(COMPARED) {
+                let count = COMPARED.min(end - first);
+                let written = (count > SHORT_RUN)
+                    .then(|| written_pages(self.page(first).as_ptr() as usize, count))
+                    .flatten();
+                let is_written = |i: usize| written.as_ref().is_none_or(|written| written[i]);
+                if !(0..count).any(is_written) {
+                    continue;
+                }
+                let stored = (count > SHORT_RUN && self.read_stored(first, count, &mut buffer))
+                    .then_some(buffer.as_slice());
+                for i in (0..count).filter(|i| is_written(*i)) {
+                    let page = first + i;
+                    let saved = self.flags(page).load(Relaxed) & SAVED != 0;
+                    let before = match stored {
+                        Some(stored) if !saved => &stored[i * PAGE..][..PAGE],
+                        _ => self.page_before(page),
+                    };
+                    if self.page(page) != before {
+                        changed.push(page as u32);
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// Reads stored pages without mapping them.
+    fn read_stored(&self, first: usize, count: usize, buffer: &mut Vec<u8>) -> bool {
+        buffer.resize(count * PAGE, 0);
+        let offset = (first * PAGE) as u64;
+        self.heap.file.file.read_exact_at(buffer, offset).is_ok()
     }
 
     /// Content of the noted pages, to compare with later or to go back to.
@@ -480,20 +541,18 @@ impl View {
 
     /// Makes the message's changes last.
     pub fn commit(&self) {
+        let found = self.find_changed();
         let runs = self.runs();
-        let mut noted = 0;
         let mut changed = self.changed();
-        for page in runs.iter().flat_map(|&(first, len)| first..first + len) {
-            noted += 1;
-            if self.page(page) != self.page_before(page)
-                && self.flags(page).fetch_or(CHANGED, Relaxed) & CHANGED == 0
-            {
-                changed.push(page as u32);
+        for page in found.iter() {
+            if self.flags(*page as usize).fetch_or(CHANGED, Relaxed) & CHANGED == 0 {
+                changed.push(*page);
             }
         }
         drop(changed);
         self.heap.size.store(self.size(), Relaxed);
         self.forget(&runs);
+        let noted = runs.iter().map(|(_, len)| len).sum();
         self.kept.fetch_add(noted, Relaxed);
     }
 
@@ -504,28 +563,44 @@ impl View {
 
     /// Stores what the messages of the round changed. No query may be running on the heap.
     pub fn flush(&self) {
-        let pages = std::mem::take(&mut *self.changed());
+        let mut pages = std::mem::take(&mut *self.changed());
+        pages.sort_unstable();
         let before = pages
             .iter()
             .map(|page| (u64::from(*page), self.stored_page(*page as usize)));
         self.heap.file.journal(before);
+        for run in pages.chunk_by(|a, b| a + 1 == *b) {
+            self.store(run[0] as usize, run.len());
+        }
         for page in pages {
-            let page = page as usize;
-            // SAFETY: the file is as long as the capacity; nothing runs on the heap.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    self.page(page).as_ptr(),
-                    self.heap.content.start().add(page * PAGE),
-                    PAGE,
-                );
-            }
-            self.flags(page).fetch_and(!CHANGED, Relaxed);
+            self.flags(page as usize).fetch_and(!CHANGED, Relaxed);
         }
         self.heap.stored.store(self.heap.size(), Relaxed);
         // Private copies are the same as the file again, and are dropped when they are many.
         if self.kept.load(Relaxed) > MAX_KEPT && self.count.load(Relaxed) == 0 {
             self.pages.discard(0, self.size());
             self.kept.store(0, Relaxed);
+        }
+    }
+
+    /// Copies pages to the file: longer runs without mapping what is stored.
+    fn store(&self, first: usize, count: usize) {
+        // SAFETY: accessible pages are readable, and nothing runs on the heap.
+        let content = unsafe {
+            std::slice::from_raw_parts(self.pages.start().add(first * PAGE), count * PAGE)
+        };
+        let file = &self.heap.file.file;
+        let offset = first * PAGE;
+        if count > SHORT_RUN && file.write_all_at(content, offset as u64).is_ok() {
+            return;
+        }
+        // SAFETY: the file is as long as the capacity; nothing runs on the heap.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                content.as_ptr(),
+                self.heap.content.start().add(offset),
+                content.len(),
+            );
         }
     }
 
@@ -613,6 +688,7 @@ mod tests {
         write(&view, 5000, 1);
         assert_eq!(view.changed_pages(), 0);
         view.commit();
+        view.begin();
         write(&view, 5000, 2);
         write(&view, 80_000, 2);
         assert_eq!(view.changed_pages(), 2);
@@ -628,5 +704,33 @@ mod tests {
         next.commit();
         next.flush();
         assert_eq!((read(&query, 5000), heap.stored_size()), (3, 2 << 20));
+    }
+
+    #[test]
+    fn long_runs_are_compared_and_stored() {
+        let heap = Heap::new(&Arc::default(), 4 << 20, 1 << 24).expect("heap");
+        let view = View::new(heap.clone(), 0, 1 << 16, Content::Stored).expect("view");
+        // Half a MiB is made writable, every third page of it is changed.
+        let pages: Vec<usize> = (100..228).step_by(3).collect();
+        assert!(view.prepare_write(100 * PAGE, 128 * PAGE));
+        for page in &pages {
+            write(&view, page * PAGE + 7, *page as u8);
+        }
+        assert_eq!(view.changed_pages(), pages.len() as u64);
+        view.commit();
+        view.flush();
+        for page in 90..240 {
+            let expected = if pages.contains(&page) { page as u8 } else { 0 };
+            assert_eq!(heap.bytes()[page * PAGE + 7], expected);
+        }
+        // All pages in a row, which differ from what is stored or not.
+        for page in 100..228 {
+            write(&view, page * PAGE + 7, 100);
+        }
+        let same = pages.iter().filter(|page| **page as u8 == 100).count();
+        assert_eq!(view.changed_pages(), 128 - same as u64);
+        view.commit();
+        view.flush();
+        assert!((100..228).all(|page| heap.bytes()[page * PAGE + 7] == 100));
     }
 }

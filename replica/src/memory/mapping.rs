@@ -134,6 +134,32 @@ impl Drop for Mapping {
     }
 }
 
+/// Which of `count` pages from an address on are private copies of what is mapped there. None where
+/// the system does not tell.
+pub fn written_pages(address: usize, count: usize) -> Option<Vec<bool>> {
+    use std::os::unix::fs::FileExt;
+    /// Bits of an entry of the kernel's page map.
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_A_FILE: u64 = 1 << 61;
+    static PAGE_MAP: std::sync::OnceLock<Option<File>> = std::sync::OnceLock::new();
+    let map = PAGE_MAP.get_or_init(|| File::open("/proc/self/pagemap").ok());
+    let mut entries = vec![0; count * 8];
+    let offset = (address / super::PAGE * 8) as u64;
+    map.as_ref()?.read_exact_at(&mut entries, offset).ok()?;
+    let pages: Vec<bool> = entries
+        .chunks_exact(8)
+        .map(|entry| {
+            let mut word = [0; 8];
+            word.copy_from_slice(entry);
+            let entry = u64::from_ne_bytes(word);
+            entry & (PRESENT | SWAPPED) != 0 && entry & OF_A_FILE == 0
+        })
+        .collect();
+    // A system that hides the map shows nothing at all.
+    pages.contains(&true).then_some(pages)
+}
+
 /// A file that lives in memory only, sparse and empty.
 pub fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
     // SAFETY: the name is a C string; the descriptor is new and owned by the file.

@@ -24,11 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub const DEFAULT_HEAP_LIMIT: u64 = 3 << 30;
 /// Default freezing threshold, in seconds: 30 days.
 pub const DEFAULT_FREEZING_THRESHOLD: u64 = 2_592_000;
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 /// Default limit of reserved cycles.
 pub const DEFAULT_RESERVED_LIMIT: u128 = 5_000_000_000_000;
-/// Memory that a canister takes besides its module, heap, stable memory and data, in bytes.
-const HISTORY_BYTES: u64 = 0;
-
 /// Who may read a canister's log or its snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readers {
@@ -356,11 +355,12 @@ impl Canister {
                 .iter()
                 .map(|(name, (_, data))| name.len() + data.len())
                 .sum();
-            (code.module.wasm.len() + metadata + 8 * code.globals.len()) as u64
+            // The counter of instructions is a global too.
+            (code.module.wasm.len() + metadata + 8 * (code.globals.len() + 1)) as u64
         });
         let chunks: u64 = self.chunks.len() as u64 * (1 << 20);
         let memories = self.heap_bytes() + self.stable_pages() * 65_536;
-        module + chunks + memories + self.snapshot_bytes() + HISTORY_BYTES
+        module + chunks + memories + self.snapshot_bytes() + self.history.bytes()
     }
 
     /// Bytes of all snapshots.
@@ -401,9 +401,10 @@ impl Canister {
     /// Cycles below which the canister is frozen.
     pub fn freezing_limit(&self, fees: Fees) -> u128 {
         let memory = self.memory_usage().max(self.settings.memory_allocation);
-        let seconds = self.settings.freezing_threshold;
-        ((u128::from(memory) * fees.gib(seconds)) >> 30)
-            + fees.compute(self.settings.compute_allocation, seconds)
+        // The IC rounds down to cycles a day.
+        let per_day = ((u128::from(memory) * fees.gib(DAY)) >> 30)
+            + fees.compute(self.settings.compute_allocation, DAY);
+        per_day * u128::from(self.settings.freezing_threshold) / u128::from(DAY)
     }
 
     /// Takes cycles unless that would freeze the canister; else gives what is missing.

@@ -7,6 +7,10 @@ use std::collections::VecDeque;
 /// Changes that are kept.
 const KEPT: usize = 20;
 
+/// What a change counts as, and each principal in it.
+const CHANGE_BYTES: u64 = 256;
+const PRINCIPAL_BYTES: u64 = 30;
+
 /// Who made a change.
 #[derive(CandidType, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(non_camel_case_types)]
@@ -86,6 +90,19 @@ impl History {
         if self.recent.len() > KEPT {
             self.recent.pop_front();
         }
+    }
+
+    /// Bytes that are paid for.
+    pub fn bytes(&self) -> u64 {
+        let controllers = |change: &Change| match &change.details {
+            ChangeDetails::creation { controllers }
+            | ChangeDetails::controllers_change { controllers } => controllers.len() as u64,
+            _ => 0,
+        };
+        self.recent
+            .iter()
+            .map(|change| CHANGE_BYTES + PRINCIPAL_BYTES * controllers(change))
+            .sum()
     }
 
     /// Number of all changes.

@@ -29,6 +29,21 @@ pub const GLOBAL: &str = "\u{0}global ";
 
 /// Instructions of the helper functions that the IC adds to every module.
 const HELPER_INSTRUCTIONS: u64 = 72;
+/// Instructions of each global's initial value.
+const GLOBAL_INSTRUCTIONS: u64 = 2;
+/// Instructions that the IC adds after each `memory.grow`.
+const GROW_INSTRUCTIONS: u64 = 3;
+/// Instructions of the functions that the IC puts in the place of these imports.
+const REPLACED: [(&str, u64); 8] = [
+    ("stable64_grow", 21),
+    ("stable64_read", 119),
+    ("stable64_size", 2),
+    ("stable64_write", 107),
+    ("stable_grow", 24),
+    ("stable_read", 106),
+    ("stable_size", 10),
+    ("stable_write", 91),
+];
 
 /// A metered module.
 pub struct Instrumented {
@@ -198,6 +213,10 @@ impl Meter {
         let mut function = Function::new(locals);
         let mut pending = injections(&operators, self.memory64).into_iter().peekable();
         self.instructions += operators.len() as u64;
+        let grows = operators
+            .iter()
+            .filter(|operator| matches!(operator, Operator::MemoryGrow { .. }));
+        self.instructions += GROW_INSTRUCTIONS * grows.count() as u64;
         for (index, operator) in operators.iter().enumerate() {
             if let Some(injection) = pending.next_if(|injection| injection.position == index) {
                 self.charge(&mut function, &injection);
@@ -375,6 +394,13 @@ pub fn instrument(module: &ParsedModule<'_>, profile: bool) -> Result<Instrument
     }
     out.section(&code);
 
+    let replaced = |name: &str| REPLACED.iter().find(|(other, _)| *other == name);
+    let replaced: u64 = module
+        .imports
+        .iter()
+        .filter_map(|import| Some(replaced(import.name)?.1))
+        .sum();
+
     let mut data = Vec::new();
     let mut segments = DataSection::new();
     let mut has_passive = false;
@@ -410,6 +436,9 @@ pub fn instrument(module: &ParsedModule<'_>, profile: bool) -> Result<Instrument
         has_table,
         has_memory: !module.memories.is_empty(),
         drops_segments: has_passive,
-        instructions: meter.instructions + HELPER_INSTRUCTIONS,
+        instructions: meter.instructions
+            + HELPER_INSTRUCTIONS
+            + GLOBAL_INSTRUCTIONS * module.globals.len() as u64
+            + replaced,
     })
 }

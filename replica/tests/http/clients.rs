@@ -1,6 +1,5 @@
-//! The npm programs, unmodified: `icp`, and `@icp-sdk/core` in Node and in a browser. They are
-//! fetched once into a cache folder of the user. Where there is no npm, or no Chromium, the tests
-//! that need it say so and do nothing.
+//! The npm programs, unmodified: `icp`, and `@icp-sdk/core` in Node and in a browser. They are those of
+//! `tests/clients`; `scripts/setup-browser` fetches them, and Node and Chromium, when they are missing.
 
 use crate::gateway;
 use crate::support::{self, COUNTER, controller};
@@ -13,50 +12,24 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-/// What is fetched, with versions so that the tests test the same thing everywhere.
-const PACKAGES: [&str; 3] = [
-    "@icp-sdk/icp-cli-linux-x64@1.5.0",
-    "@icp-sdk/core@6.1.0",
-    "esbuild@0.28.2",
-];
-
-/// The folder with the programs' `node_modules`; none when npm is not installed.
-fn packages() -> Option<&'static Path> {
-    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER.get_or_init(fetch).as_deref()
+/// The folder with the programs' `node_modules`.
+fn packages() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let output = Command::new(project.join("scripts/setup-browser"))
+            .arg("--quiet")
+            .output()
+            .expect("scripts/setup-browser runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/setup-browser: {errors}");
+        project.join("tests/clients")
+    })
 }
 
-fn fetch() -> Option<PathBuf> {
-    if Command::new("npm").arg("--version").output().is_err() {
-        eprintln!("skipped: npm is not installed");
-        return None;
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .unwrap_or_else(std::env::temp_dir);
-    let name = PACKAGES.join("_").replace(['@', '/'], "");
-    let folder = cache.join("local-replica-tests").join(name);
-    if folder.join("node_modules").is_dir() {
-        return Some(folder);
-    }
-    // Another test program may be doing the same: each fetches its own, the first one stays.
-    let mine = folder.with_extension(std::process::id().to_string());
-    std::fs::create_dir_all(&mine).expect("a cache folder");
-    std::fs::write(mine.join("package.json"), "{}").expect("a package file");
-    let fetched = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
-        .args(PACKAGES)
-        .current_dir(&mine)
-        .status()
-        .expect("npm runs");
-    assert!(fetched.success(), "npm install failed");
-    if std::fs::rename(&mine, &folder).is_err() {
-        // It is there already.
-        let _ = std::fs::remove_dir_all(&mine);
-    }
-    assert!(folder.join("node_modules").is_dir());
-    Some(folder)
+/// The browser.
+fn chromium() -> String {
+    std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into())
 }
 
 /// The `icp` program with a home of its own, which holds the controller's key.
@@ -130,7 +103,7 @@ impl Drop for Icp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_icp_program() {
-    let Some(packages) = packages() else { return };
+    let packages = packages();
     let server = support::server();
     let agent = support::agent(&server, controller()).await;
     let (canister, hash) = support::install(&agent, COUNTER).await;
@@ -184,21 +157,19 @@ async fn the_icp_program() {
     assert_eq!(call(&[], "say", "()"), "()");
 }
 
-/// The program that uses the JavaScript agent, put where it finds its packages.
+/// The program that uses the JavaScript agent.
 struct JavaScript {
     file: PathBuf,
     parameters: [String; 4],
 }
 
 impl JavaScript {
-    async fn new(packages: &Path, server: &Server, name: &str) -> JavaScript {
+    async fn new(packages: &Path, server: &Server) -> JavaScript {
         let agent = support::agent(server, controller()).await;
         let (canister, hash) = support::install(&agent, COUNTER).await;
-        let file = packages.join(format!("{name}-{}.mjs", std::process::id()));
-        std::fs::write(&file, include_str!("client.mjs")).expect("a program");
         let root_key = hex::encode(server.root_key());
         JavaScript {
-            file,
+            file: packages.join("client.mjs"),
             parameters: [
                 server.url(),
                 root_key,
@@ -222,18 +193,11 @@ impl JavaScript {
     }
 }
 
-impl Drop for JavaScript {
-    fn drop(&mut self) {
-        // What is left is in the cache folder.
-        let _ = std::fs::remove_file(&self.file);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_javascript_agent_in_node() {
-    let Some(packages) = packages() else { return };
+    let packages = packages();
     let server = support::server();
-    let program = JavaScript::new(packages, &server, "node").await;
+    let program = JavaScript::new(packages, &server).await;
     let output = Command::new("node")
         .arg(&program.file)
         .args(&program.parameters)
@@ -247,16 +211,9 @@ async fn the_javascript_agent_in_node() {
 /// The page comes from a canister, through the gateway; it calls another canister.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_javascript_agent_in_chromium() {
-    let Some(packages) = packages() else { return };
-    let Some(chromium) = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    else {
-        eprintln!("skipped: Chromium is not installed");
-        return;
-    };
+    let packages = packages();
     let server = support::server();
-    let program = JavaScript::new(packages, &server, "chromium").await;
+    let program = JavaScript::new(packages, &server).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let report = listener.local_addr().expect("an address");
     let mut parameters = program.parameters.to_vec();
@@ -270,7 +227,7 @@ async fn the_javascript_agent_in_chromium() {
     let site = gateway::page_canister("text/html; charset=utf-8", &page);
     let (site, _) = support::install(&agent, &site).await;
     let profile = std::env::temp_dir().join(format!("chromium-{}", std::process::id()));
-    let mut browser = Command::new(chromium)
+    let mut browser = Command::new(chromium())
         .args([
             "--headless",
             "--no-sandbox",

@@ -98,7 +98,7 @@ fn a_snapshot_brings_everything_back() {
 
     // It outlives a restart, and can be loaded again and again.
     let mut machine = machine.restart(dir.path());
-    assert_eq!(list(&mut machine, id), [snapshot.id.clone()]);
+    assert_eq!(list(&mut machine, id), vec![snapshot.id.clone()]);
     for _ in 0..2 {
         let version = machine.replica.canister(&id).expect("it").version;
         load(&mut machine, id, &snapshot.id).expect("loaded");
@@ -126,7 +126,7 @@ fn a_snapshot_brings_everything_back() {
 
     // An old one makes room for a new one.
     let newer = take(&mut machine, id, Some(&snapshot.id));
-    assert_eq!(list(&mut machine, id), [newer.id.clone()]);
+    assert_eq!(list(&mut machine, id), vec![newer.id.clone()]);
     let gone = load(&mut machine, id, &snapshot.id).expect_err("it is gone");
     assert!(gone.starts_with("IC0305"), "{gone}");
     let args = SnapshotRef {

@@ -26,6 +26,7 @@ pub struct Call {
 #[derive(Default)]
 struct Host {
     canister: Vec<u8>,
+    caller: Vec<u8>,
     time_ns: u64,
     arg: Vec<u8>,
     reply: Vec<u8>,
@@ -95,9 +96,9 @@ fn system_api(linker: &mut Linker<Host>) -> Result<()> {
     define!(linker, msg_arg_data_copy(to: u32, from: u32, size: u32) -> (), |c| {
         put(c, to, from, size, |host| &host.arg)
     });
-    define!(linker, msg_caller_size() -> u32, |c| Ok(c.data().canister.len() as u32));
+    define!(linker, msg_caller_size() -> u32, |c| Ok(c.data().caller.len() as u32));
     define!(linker, msg_caller_copy(to: u32, from: u32, size: u32) -> (), |c| {
-        put(c, to, from, size, |host| &host.canister)
+        put(c, to, from, size, |host| &host.caller)
     });
     define!(linker, canister_self_size() -> u32, |c| Ok(c.data().canister.len() as u32));
     define!(linker, canister_self_copy(to: u32, from: u32, size: u32) -> (), |c| {
@@ -228,7 +229,7 @@ impl Bare {
     pub fn copy(canister: &Canister, time_ns: u64) -> Result<Bare> {
         let code = canister.code.as_ref().context("no code")?;
         let parsed = validate::validate(&code.module.wasm)?;
-        let instrumented = instrument(&parsed)?;
+        let instrumented = instrument(&parsed, false)?;
         let mut config = Config::new();
         config
             .cranelift_nan_canonicalization(true)
@@ -281,13 +282,14 @@ impl Bare {
         let function = self
             .instance
             .get_typed_func::<P, R>(&mut self.store, name)?;
-        Ok(function.call(&mut self.store, params)?)
+        function.call(&mut self.store, params)
     }
 
     /// Runs an update; gives its instructions, and the call to itself that it made.
     pub fn update(&mut self, call: &Call) -> Result<(u64, Option<Call>)> {
         self.counter.set(&mut self.store, Val::I64(LIMIT))?;
         let host = self.store.data_mut();
+        host.caller.clone_from(&host.canister);
         host.arg.clone_from(&call.arg);
         host.written.clear();
         host.reply.clear();
@@ -301,6 +303,7 @@ impl Bare {
     pub fn query(&mut self, method: &str, arg: Vec<u8>) -> Result<Vec<u8>> {
         self.counter.set(&mut self.store, Val::I64(LIMIT))?;
         let host = self.store.data_mut();
+        host.caller = Principal::anonymous().as_slice().to_vec();
         host.arg = arg;
         host.reply.clear();
         self.call::<(), ()>(&format!("canister_query {method}"), ())?;

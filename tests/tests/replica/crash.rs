@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const KILLS: u32 = 20;
+const KILLS: u32 = 12;
 const TOKENS: u32 = 60;
 const TEXT: &str = "The old lighthouse keeper climbed the stairs every evening, and";
 /// Longest time from a start to a kill: a round takes less.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 64;
-const TOKENS: u32 = 100;
+const TOKENS: u32 = 60;
 const QUESTION: &str = "Tell me about the sea.";
 
 /// Asks on a connection of its own until it is told to stop; gives how long each answer took. It
@@ -41,8 +41,8 @@ async fn ask_on(
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_from_many_connections_do_not_disturb_a_generation() -> Result<()> {
     let _alone = crate::ALONE.lock().await;
-    let testbed = e2e::Testbed::start()?;
-    let client = testbed.install_with_model().await?;
+    let (testbed, canister) = crate::ready().await?;
+    let client = testbed.client_as(*canister, e2e::controller()).await?;
     let start = Instant::now();
     let alone = ask(&client, chat(QUESTION), greedy(TOKENS)).await?;
     let undisturbed = start.elapsed();
@@ -82,7 +82,7 @@ async fn queries_from_many_connections_do_not_disturb_a_generation() -> Result<(
     );
     // Each round takes most of a second: waiting for them, a connection would get one answer in
     // each.
-    let rounds = u64::from(TOKENS) * 92_000_000 / 2_000_000_000 + 2;
+    let rounds = u64::from(TOKENS + 40) * 92_000_000 / 1_900_000_000 + 2;
     let waiting = rounds as usize * CONNECTIONS;
     assert!(
         times.len() > 2 * waiting,

@@ -46,7 +46,7 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
         let middle = least + (most - least) / 2;
         freezing_threshold(&mut d, middle)?;
         match d.status() {
-            Ok(s) if s.liquid_cycles > Nat::from(100_000_000_000u64) => least = middle,
+            Ok(s) if s.liquid_cycles > 100_000_000_000u64 => least = middle,
             _ => most = middle,
         }
     }
@@ -68,7 +68,7 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
     d.rounds(200);
     ensure!(d.look(me, id)?.generated_tokens == paused.generated_tokens);
     let spent = before - d.status()?.liquid_cycles;
-    ensure!(spent < Nat::from(5_000_000_000u64), "{spent}");
+    ensure!(spent < 5_000_000_000u64, "{spent}");
     // Somebody tops it up; nobody calls it.
     let canister = d.canister;
     d.replica.top_up(&canister, 1_000_000_000_000);
