@@ -97,6 +97,20 @@ test('the replica goes and comes back: the answer goes on', async ({ page }) => 
   expect((await answered(page)).length).toBeGreaterThan(100);
 });
 
+test('a key of the command line makes its owner the administrator', async ({ page }) => {
+  await arrive(page);
+  await page.getByRole('button', { name: 'You', exact: true }).click();
+  await page.getByText('Take this key to another browser').click();
+  const field = page.getByLabel(/Use another key/);
+  await field.fill('nonsense');
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await expect(page.getByRole('alert')).toBeVisible();
+  const der = Buffer.from(`302e020100300506032b657004220420${'01'.repeat(32)}`, 'hex').toString('base64');
+  await field.fill(`-----BEGIN PRIVATE KEY-----\n${der}\n-----END PRIVATE KEY-----\n`);
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await expect(page.getByRole('link', { name: 'Administration' })).toBeVisible();
+});
+
 test('a canister without a model says so; its controller uploads one in the browser', async ({ page }) => {
   const empty = given('EMPTY_URL');
   await page.goto(empty);
