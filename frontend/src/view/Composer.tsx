@@ -35,7 +35,7 @@ export function Composer({ onSettings }: { onSettings: () => void }) {
     if (!(await ask(asked))) setText((typed) => typed || asked);
   };
   const hint =
-    ready.value || phase.value === null ? 'Ask something' : 'The model is not ready yet';
+    phase.value === null ? 'Connecting' : ready.value ? 'Ask something' : 'The model is not ready yet';
   return (
     <form
       class="composer"
