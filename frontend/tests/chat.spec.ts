@@ -1,7 +1,7 @@
 import { answered, answers, arrive, ask, composer, expect, questions, settings, shoot, test, visitor, watchErrors } from './support';
 
 test('asks, shows the text while it grows, and how it was made', async ({ page }) => {
-  await settings(page, { maxTokens: 320 });
+  await settings(page, { maxTokens: 200 });
   await arrive(page);
   await shoot(page, 'empty');
   await ask(page, 'What is gravity? Explain it in detail, with a list of three examples.');
@@ -45,7 +45,7 @@ test('stops an answer and keeps what there is', async ({ page }) => {
 
 test('goes on after a reload in the middle, with the same text', async ({ page, browser }) => {
   const question = 'Tell me about the history of the city of Rome.';
-  await settings(page, { maxTokens: 160 });
+  await settings(page, { maxTokens: 100 });
   await arrive(page);
   await ask(page, question);
   const text = answers(page).last().locator('.markdown');
@@ -58,7 +58,7 @@ test('goes on after a reload in the middle, with the same text', async ({ page, 
   expect(after.startsWith(before.slice(0, 10))).toBe(true);
 
   // Somebody who never reloads gets the same.
-  const other = await visitor(browser, { maxTokens: 160 });
+  const other = await visitor(browser, { maxTokens: 100 });
   await arrive(other);
   await ask(other, question);
   expect(await answered(other)).toBe(after);
@@ -95,7 +95,7 @@ test('the second turn remembers the first; editing and asking again replace', as
 });
 
 test('two tabs show the same chat', async ({ page, context }) => {
-  await settings(page, { maxTokens: 96 });
+  await settings(page, { maxTokens: 48 });
   await arrive(page);
   await ask(page, 'Name three colours.');
   await expect(page).toHaveURL(/#\/chat\/\d+$/);

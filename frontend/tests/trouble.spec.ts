@@ -1,3 +1,4 @@
+import type { Browser, Page } from '@playwright/test';
 import { Ed25519KeyIdentity } from '@icp-sdk/core/identity';
 import { answered, answers, arrive, ask, composer, expect, given, settings, shoot, test, visitor } from './support';
 
@@ -7,26 +8,41 @@ const CONTROLLER = JSON.stringify(Ed25519KeyIdentity.fromSecretKey(new Uint8Arra
 const control = (command: string) =>
   fetch(`${given('CONTROL_URL')}/${command}`).then((answer) => expect(answer.ok).toBe(true));
 
-test('a full queue: the question stays, and is asked when there is room', async ({ page, browser }) => {
+/** Changes a setting of the canister on its administration page; returns what it was. */
+async function change(admin: Page, setting: string, value: string): Promise<string> {
+  const field = admin.getByLabel(setting, { exact: true });
+  const before = await field.inputValue();
+  await field.fill(value);
+  await admin.getByRole('button', { name: 'Save' }).click();
+  await expect(admin.getByText('Saved.')).toBeVisible();
+  // As the canister says it, which the page asks for after a reload.
+  await admin.reload();
+  const now = await admin.getByLabel(setting, { exact: true }).inputValue();
+  expect(now.replaceAll(',', '')).toBe(value.replaceAll(',', ''));
+  return before;
+}
+
+async function administrator(browser: Browser): Promise<Page> {
   const admin = await visitor(browser);
   await admin.addInitScript((key) => localStorage.setItem('identity', key), CONTROLLER);
   await admin.goto('/#/admin');
-  const setting = admin.getByLabel('Answers at once', { exact: true });
-  await setting.fill('0');
-  await admin.getByRole('button', { name: 'Save' }).click();
-  await expect(admin.getByText('Saved.').or(admin.getByLabel('Answers at once', { exact: true }))).toBeVisible();
-  await expect(setting).toHaveValue('0');
+  await expect(admin.getByRole('button', { name: 'Save' })).toBeVisible();
+  return admin;
+}
 
-  await settings(page, { maxTokens: 16 });
-  await arrive(page);
-  await ask(page, 'Is there room?');
-  await expect(page.getByRole('alert')).toContainText('Busy');
-  await expect(composer(page)).toHaveValue('Is there room?');
-  await shoot(page, 'queue-full');
-
-  await setting.fill('64');
-  await admin.getByRole('button', { name: 'Save' }).click();
-  await expect(setting).toHaveValue('64');
+test('a full queue: the question stays, and is asked when there is room', async ({ page, browser }) => {
+  const admin = await administrator(browser);
+  const usual = await change(admin, 'Answers at once', '0');
+  try {
+    await settings(page, { maxTokens: 16 });
+    await arrive(page);
+    await ask(page, 'Is there room?');
+    await expect(page.getByRole('alert')).toContainText('Busy');
+    await expect(composer(page)).toHaveValue('Is there room?');
+    await shoot(page, 'queue-full');
+  } finally {
+    await change(admin, 'Answers at once', usual);
+  }
   await shoot(admin, 'administration');
   await admin.context().close();
   await composer(page).press('Enter');
@@ -34,29 +50,42 @@ test('a full queue: the question stays, and is asked when there is room', async 
 });
 
 test('a quota: the page says what is used up', async ({ page, browser }) => {
-  const admin = await visitor(browser);
-  await admin.addInitScript((key) => localStorage.setItem('identity', key), CONTROLLER);
-  await admin.goto('/#/admin');
-  const setting = admin.getByLabel('Chats of a caller (0: any)');
-  const usual = await setting.inputValue();
-  await setting.fill('1');
-  await admin.getByRole('button', { name: 'Save' }).click();
-  await expect(setting).toHaveValue('1');
-  await settings(page, { maxTokens: 8 });
-  await arrive(page);
-  await ask(page, 'One.');
-  await answered(page);
-  await page.getByRole('button', { name: 'New chat' }).click();
-  await ask(page, 'Two.');
-  await expect(page.getByRole('alert')).toContainText('Your share is used up');
-  await setting.fill(usual);
-  await admin.getByRole('button', { name: 'Save' }).click();
-  await expect(setting).toHaveValue(usual);
+  const admin = await administrator(browser);
+  const usual = await change(admin, 'Chats of a caller (0: any)', '1');
+  try {
+    await settings(page, { maxTokens: 8 });
+    await arrive(page);
+    await ask(page, 'One.');
+    await answered(page);
+    await page.getByRole('button', { name: 'New chat' }).click();
+    await ask(page, 'Two.');
+    await expect(page.getByRole('alert')).toContainText('Your share is used up');
+  } finally {
+    await change(admin, 'Chats of a caller (0: any)', usual);
+  }
   await admin.context().close();
 });
 
+test('too few cycles: the page says so, and goes on when there are enough', async ({ page, browser }) => {
+  const admin = await administrator(browser);
+  const usual = await change(admin, 'Work stops below (cycles)', '1000000000000000000');
+  try {
+    await settings(page, { maxTokens: 8 });
+    await arrive(page);
+    await ask(page, 'Are you rich?');
+    await expect(page.getByRole('alert')).toContainText('too few cycles');
+    await expect(composer(page)).toHaveValue('Are you rich?');
+    await shoot(page, 'out-of-cycles');
+  } finally {
+    await change(admin, 'Work stops below (cycles)', usual);
+  }
+  await admin.context().close();
+  await composer(page).press('Enter');
+  await answered(page);
+});
+
 test('the replica goes and comes back: the answer goes on', async ({ page }) => {
-  await settings(page, { maxTokens: 200 });
+  await settings(page, { maxTokens: 120 });
   await arrive(page);
   await ask(page, 'Tell me a story about a fox.');
   await expect(answers(page).last().locator('.markdown')).toBeVisible();
@@ -66,6 +95,20 @@ test('the replica goes and comes back: the answer goes on', async ({ page }) => 
   await control('start');
   await expect(page.getByRole('alert')).toHaveCount(0, { timeout: 60_000 });
   expect((await answered(page)).length).toBeGreaterThan(100);
+});
+
+test('a key of the command line makes its owner the administrator', async ({ page }) => {
+  await arrive(page);
+  await page.getByRole('button', { name: 'You', exact: true }).click();
+  await page.getByText('Take this key to another browser').click();
+  const field = page.getByLabel(/Use another key/);
+  await field.fill('nonsense');
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await expect(page.getByRole('alert')).toBeVisible();
+  const der = Buffer.from(`302e020100300506032b657004220420${'01'.repeat(32)}`, 'hex').toString('base64');
+  await field.fill(`-----BEGIN PRIVATE KEY-----\n${der}\n-----END PRIVATE KEY-----\n`);
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await expect(page.getByRole('link', { name: 'Administration' })).toBeVisible();
 });
 
 test('a canister without a model says so; its controller uploads one in the browser', async ({ page }) => {

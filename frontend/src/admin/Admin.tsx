@@ -151,7 +151,7 @@ export function Admin() {
             <Model of={now} />
             {controls.value && <DropZone />}
             <Figures of={now} />
-            <ConfigForm key={JSON.stringify(Object.values(now.config).map(String))} config={now.config} />
+            <ConfigForm config={now.config} />
             {controls.value && <Logs />}
           </>
         )}

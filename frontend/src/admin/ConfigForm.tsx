@@ -80,6 +80,7 @@ export function ConfigForm({ config }: { config: Config }) {
             <div class="field" key={key}>
               <label for={`config-${key}`}>{words(key)}</label>
               <input
+                key={String(value)}
                 id={`config-${key}`}
                 name={key}
                 inputMode="numeric"

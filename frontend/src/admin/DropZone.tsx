@@ -60,7 +60,7 @@ export function DropZone() {
           />
         </label>
       )}
-      {now && (
+      {now && !(now.step === 'done' && phase.value === 'Ready') && (
         <div class="upload" role="status">
           <p>
             <strong>{now.name}</strong> {STEPS[now.step]}

@@ -1,8 +1,9 @@
-import { Actor, CanisterStatus, HttpAgent, type ActorSubclass, type Identity } from '@icp-sdk/core/agent';
+import { Actor, AgentError, CanisterStatus, HttpAgent, type ActorSubclass, type Identity } from '@icp-sdk/core/agent';
 import type { Principal } from '@icp-sdk/core/principal';
 import { idlFactory, type _SERVICE, type Error as CanisterError } from '../bindings/llm.did';
 import { count, when } from '../text/format';
 import type { Network } from './network';
+import { refusal } from './refusal';
 
 export type Canister = ActorSubclass<_SERVICE>;
 export type { CanisterError };
@@ -31,7 +32,7 @@ export async function connect(network: Network, identity: Identity): Promise<Bac
     retryTimes: 0,
   });
   return {
-    canister: Actor.createActor<_SERVICE>(idlFactory, { agent, canisterId: network.canister }),
+    canister: refusing(Actor.createActor<_SERVICE>(idlFactory, { agent, canisterId: network.canister })),
     principal: identity.getPrincipal(),
     async controllers() {
       const status = await CanisterStatus.request({
@@ -44,6 +45,21 @@ export async function connect(network: Network, identity: Identity): Promise<Bac
   };
 }
 
+/** The same canister, whose refusals before a message is taken in are {@link Refused} too. */
+function refusing(canister: Canister): Canister {
+  type Method = (...args: unknown[]) => Promise<unknown>;
+  const get = (target: Canister, name: string | symbol): unknown => {
+    const method: unknown = Reflect.get(target, name);
+    if (typeof method !== 'function') return method;
+    return (...args: unknown[]) =>
+      (method as Method)(...args).catch((error: unknown) => {
+        const reason = refusal(error);
+        throw reason ? new Refused(reason) : error;
+      });
+  };
+  return new Proxy(canister, { get });
+}
+
 /** The value of a result, or throws {@link Refused}. */
 export function ok<T>(result: { Ok: T } | { Err: CanisterError }): T {
   if ('Err' in result) throw new Refused(result.Err);
@@ -54,6 +70,9 @@ export function ok<T>(result: { Ok: T } | { Err: CanisterError }): T {
 export function message(error: unknown): string {
   if (error instanceof Refused) return error.message;
   if (error instanceof TypeError) return 'The network cannot be reached.';
+  if (error instanceof AgentError && 'rejectMessage' in error.code) {
+    return `The canister did not take it: ${String(error.code.rejectMessage).slice(0, 300)}`;
+  }
   const text = error instanceof globalThis.Error ? error.message : String(error);
   if (/fetch|network|ECONN|Failed to|timed? ?out/i.test(text)) return 'The network cannot be reached.';
   return text.split('\n')[0]?.slice(0, 300) ?? 'Something went wrong.';

@@ -33,10 +33,25 @@ export function exportKey(): string {
   return JSON.stringify(browserIdentity().toJSON());
 }
 
-/** Uses a key of another browser from now on. Throws where the text is none. */
+/**
+ * Uses another key from now on: one that {@link exportKey} gave, or an Ed25519 key of the command line
+ * (PEM, PKCS 8), such as the loader's. Throws where the text is neither.
+ */
 export function importKey(text: string): void {
-  const key = Ed25519KeyIdentity.fromJSON(text.trim());
+  const pem = /-----BEGIN PRIVATE KEY-----([\s\S]+?)-----END PRIVATE KEY-----/.exec(text)?.[1];
+  const key = pem ? fromDer(pem) : Ed25519KeyIdentity.fromJSON(text.trim());
   localStorage.setItem(KEY, JSON.stringify(key.toJSON()));
+}
+
+/** What stands before an Ed25519 key's 32 bytes: its algorithm's number, and two lengths. */
+const BEFORE_SEED = [0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+function fromDer(base64: string): Ed25519KeyIdentity {
+  const der = Uint8Array.from(atob(base64.replace(/\s/g, '')), (c) => c.charCodeAt(0));
+  const start = der.findIndex((_, at) => BEFORE_SEED.every((byte, i) => der[at + i] === byte));
+  const seed = der.slice(start + BEFORE_SEED.length, start + BEFORE_SEED.length + 32);
+  if (start < 0 || seed.length < 32) throw new Error('This is no Ed25519 key.');
+  return Ed25519KeyIdentity.fromSecretKey(seed);
 }
 
 async function client() {

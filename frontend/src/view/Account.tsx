@@ -58,7 +58,7 @@ export function Account({ onClose }: { onClose: () => void }) {
             <CopyButton label="Copy my key" text={exportKey} />
           </div>
           <div class="field">
-            <label for={field}>Use another key</label>
+            <label for={field}>Use another key, or an Ed25519 one of the command line (PEM)</label>
             <textarea id={field} rows={3} value={key} onInput={(e) => setKey(e.currentTarget.value)} />
           </div>
           <button

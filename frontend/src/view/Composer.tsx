@@ -89,7 +89,8 @@ export function Composer({ onSettings }: { onSettings: () => void }) {
         </div>
       </div>
       <p class="small-print">
-        Written on chain by a small model: it is often wrong. Enter sends, Shift+Enter begins a line.
+        Written on chain by a small model: it is often wrong.{' '}
+        <span class="keys">Enter sends, Shift+Enter begins a line.</span>
       </p>
     </form>
   );
