@@ -21,6 +21,9 @@ const TEXT: &str = include_str!("../data/alice.txt");
 /// The budget of a round in normal use.
 const ROUND: u64 = 1_900_000_000;
 
+/// Takes a stage's name, its instructions by function, and all there were.
+pub type TakeProfile<'a> = &'a dyn Fn(&str, Profile, u64);
+
 /// What to measure.
 pub struct Plan<'a> {
     pub file: &'a Path,
@@ -30,7 +33,7 @@ pub struct Plan<'a> {
     pub progress: &'a dyn Fn(&str),
     /// Takes, for each stage, where its instructions went (all there were) instead of nothing.
     /// The process must have called [`replica::enable_profile`].
-    pub profile: Option<&'a dyn Fn(&str, Profile, u64)>,
+    pub profile: Option<TakeProfile<'a>>,
 }
 
 struct Bench<'a> {

@@ -10,6 +10,8 @@ mod chats;
 mod cost;
 #[path = "sessions/fairness.rs"]
 mod fairness;
+#[path = "sessions/figures.rs"]
+mod figures;
 #[path = "sessions/fuzz.rs"]
 mod fuzz;
 #[path = "sessions/interleavings.rs"]

@@ -63,7 +63,7 @@ fn value(r: &mut Random, env: &TypeEnv, t: &Type, depth: u32) -> IDLValue {
             Ok(t) => value(r, env, &t.clone(), depth),
             Err(_) => IDLValue::Null,
         },
-        TypeInner::Bool => IDLValue::Bool(n % 2 == 0),
+        TypeInner::Bool => IDLValue::Bool(n.is_multiple_of(2)),
         TypeInner::Nat => IDLValue::Nat(match r.below(3) {
             0 => Nat::from(n) * Nat::from(u128::MAX) * Nat::from(u128::MAX),
             _ => Nat::from(n),

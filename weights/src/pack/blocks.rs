@@ -295,7 +295,7 @@ mod tests {
         ) {
             let cols = blocks * 256;
             let row_bytes = dtype.row_bytes(cols as u64).unwrap() as usize;
-            let block_bytes = row_bytes / (cols / dtype.block_len() as usize);
+            let block_bytes = row_bytes / (cols / dtype.block_len());
             let mut rows: Vec<Vec<u8>> = (0..4)
                 .map(|r| noise.iter().cycle().skip(r * 1021).take(row_bytes).copied().collect())
                 .collect();

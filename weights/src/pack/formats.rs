@@ -252,7 +252,7 @@ impl Format for Q4K {
             let at = block.add(16 + 32 * (sub / 2));
             let v = [V128::load(at), V128::load(at.add(16))];
             v.map(|v| {
-                if sub % 2 == 0 {
+                if sub.is_multiple_of(2) {
                     low_nibbles(v)
                 } else {
                     high_nibbles(v)
