@@ -143,6 +143,16 @@ fn system_api(linker: &mut Linker<Host>) -> Result<()> {
         heap[to as usize..][..16].copy_from_slice(&(1u128 << 60).to_le_bytes());
         Ok(())
     });
+    define!(linker, certified_data_set(at: u32, size: u32) -> (), |c| {
+        charge(c, u64::from(size))?;
+        let _ = at;
+        Ok(())
+    });
+    define!(linker, canister_liquid_cycle_balance128(to: u32) -> (), |c| {
+        let heap = memory(c)?.data_mut(&mut *c);
+        heap[to as usize..][..16].copy_from_slice(&(1u128 << 60).to_le_bytes());
+        Ok(())
+    });
     calls(linker)?;
     stable_memory(linker)
 }
