@@ -5,7 +5,28 @@ use candid::types::internal::TypeContainer;
 use candid::types::{FuncMode, Function, Type, TypeInner};
 use candid_parser::utils::{CandidSource, service_equal};
 use loader::types::*;
+use serde_bytes::ByteBuf;
 use std::path::Path;
+
+/// What gateways send and get. The client has no use for it: it is here so that the whole interface
+/// can be compared.
+#[derive(CandidType)]
+#[allow(dead_code)]
+struct PageRequest {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: ByteBuf,
+    certificate_version: Option<u16>,
+}
+
+#[derive(CandidType)]
+#[allow(dead_code)]
+struct PageResponse {
+    status_code: u16,
+    headers: Vec<(String, String)>,
+    body: ByteBuf,
+}
 
 /// Methods as this crate's types describe them.
 struct Methods {
@@ -74,6 +95,8 @@ fn service() -> String {
     let rename = vec![methods.types.add::<u64>(), methods.types.add::<String>()];
     methods.add::<Done>("chat_rename", rename, vec![]);
     methods.update::<u64, Done>("chat_delete");
+    let request = vec![methods.types.add::<PageRequest>()];
+    methods.add::<PageResponse>("http_request", request, vec![FuncMode::Query]);
     methods.text()
 }
 
