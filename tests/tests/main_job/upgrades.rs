@@ -3,10 +3,10 @@
 use anyhow::Result;
 use e2e::chats::{greedy, prompt, refusal, set_budget, until, until_ready};
 use e2e::native::Native;
+use e2e::network::Setup;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::types::{Error, Generation, GenerationState};
-use replica::http::ServerConfig;
 use std::time::Duration;
 
 /// Long enough for several consensus rounds: each takes in messages of two billion instructions
@@ -35,7 +35,7 @@ const MOMENTS: [Moment; 3] = [
 
 /// Rounds with a pause between them, so that every moment can be seen from outside.
 fn with_pauses() -> Result<e2e::Testbed> {
-    e2e::Testbed::start_with(ServerConfig {
+    e2e::Testbed::start_with(&Setup {
         round_interval: Duration::from_millis(60),
         ..Default::default()
     })
