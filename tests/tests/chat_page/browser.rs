@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use e2e::Testbed;
 use e2e::network::Setup;
+use e2e::tiny::Tiny;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::Stdio;
@@ -102,11 +103,20 @@ async fn the_page_works_in_a_browser() -> Result<()> {
     let control_url = format!("http://{}", listener.local_addr()?);
     let controlled = tokio::spawn(control(listener, replica.clone()));
 
-    let tiny = state.path().join("tiny.gguf");
-    let bytes = e2e::tiny::Tiny::default().bytes()?;
-    std::fs::write(&tiny, &bytes)?;
-    let digest = Sha256::digest(&bytes);
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let model = |name: &str, seed| -> Result<_> {
+        let path = state.path().join(name);
+        let bytes = Tiny {
+            seed,
+            ..Tiny::default()
+        }
+        .bytes()?;
+        std::fs::write(&path, &bytes)?;
+        let digest = Sha256::digest(&bytes);
+        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((path, sha256))
+    };
+    let (tiny, sha256) = model("tiny.gguf", 1)?;
+    let (other, other_sha256) = model("other.gguf", 2)?;
 
     let arguments = std::env::var("PLAYWRIGHT_ARGS").unwrap_or_default();
     let mut tests = Command::new("node_modules/.bin/playwright")
@@ -118,6 +128,8 @@ async fn the_page_works_in_a_browser() -> Result<()> {
         .env("CONTROL_URL", control_url)
         .env("TINY_MODEL", &tiny)
         .env("TINY_SHA256", sha256)
+        .env("OTHER_MODEL", &other)
+        .env("OTHER_SHA256", other_sha256)
         .env("CHROMIUM", browser)
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit())

@@ -64,6 +64,7 @@ fn decode(reply: &[u8]) -> Result<Generation> {
 /// came of it.
 fn measure(replica: &mut Replica, canister: Principal, attempt: u8) -> Result<Times> {
     let request = Encode!(&GenerateRequest {
+        model: None,
         input: chat("Tell me about the sea."),
         options: greedy(TOKENS),
     })?;
