@@ -24,6 +24,8 @@ const MAX_OPEN_CALLS: usize = 500;
 /// Bytes of a trap's message that are kept.
 const MAX_TRAP_MESSAGE: u64 = 16 << 10;
 const MAX_CERTIFIED_DATA: u64 = 32;
+/// Nodes of the subnet that this one stands for: prices are those of so many.
+const NODES: i32 = 13;
 /// Longest wait of a best-effort call, in seconds.
 const MAX_TIMEOUT: u32 = 300;
 
@@ -544,6 +546,25 @@ fn define_message<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()>
         c.allow(mode::NOT_START)?;
         c.copy_out(dst.to_u64(), offset.to_u64(), size.to_u64(), |api| &api.caller)
     });
+    // Requests with information about their sender are not taken: there never is any.
+    api!(linker, msg_caller_info_data_size() -> A, |c| {
+        c.allow(mode::CALLER_INFO)?;
+        Ok(A::from_u64(0))
+    });
+    api!(linker, msg_caller_info_data_copy(dst: A, offset: A, size: A) -> (), |c| {
+        c.charge(size.to_u64())?;
+        c.allow(mode::CALLER_INFO)?;
+        c.copy_bytes(dst.to_u64(), offset.to_u64(), size.to_u64(), &[])
+    });
+    api!(linker, msg_caller_info_signer_size() -> A, |c| {
+        c.allow(mode::CALLER_INFO)?;
+        Ok(A::from_u64(0))
+    });
+    api!(linker, msg_caller_info_signer_copy(dst: A, offset: A, size: A) -> (), |c| {
+        c.charge(size.to_u64())?;
+        c.allow(mode::CALLER_INFO)?;
+        c.copy_bytes(dst.to_u64(), offset.to_u64(), size.to_u64(), &[])
+    });
     api!(linker, msg_reject_code() -> i32, |c| {
         c.allow(mode::CALL_ANSWER)?;
         Ok(match &c.api().answer {
@@ -753,6 +774,10 @@ fn define_canister<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         c.charge(size.to_u64())?;
         c.allow_as(mode::NOT_START, "ic0.subnet_self_copy")?;
         c.copy_out(dst.to_u64(), offset.to_u64(), size.to_u64(), |api| api.env.subnet.as_slice())
+    });
+    api!(linker, subnet_self_node_count() -> i32, |c| {
+        c.allow(mode::NOT_START)?;
+        Ok(NODES)
     });
     api!(linker, root_key_size() -> A, |c| {
         c.allow_as(mode::BURN, "ic0_root_key_size")?;

@@ -83,6 +83,9 @@ pub const ARGUMENT: u32 = Mode::Init as u32
     | Mode::ReplyCallback as u32
     | Mode::CompositeReplyCallback as u32
     | Mode::InspectMessage as u32;
+/// Where it is known what was said about the caller.
+pub const CALLER_INFO: u32 =
+    ANSWER | Mode::Cleanup as u32 | Mode::CompositeCleanup as u32 | Mode::InspectMessage as u32;
 /// Where the answer to a call is seen.
 pub const CALL_ANSWER: u32 = CALLBACKS | COMPOSITE_CALLBACKS;
 /// Where a reject's text is seen.

@@ -5,3 +5,4 @@ mod queries;
 mod reserved;
 mod snapshots;
 mod support;
+mod system_api;
