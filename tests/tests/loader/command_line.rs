@@ -53,7 +53,7 @@ struct User {
 impl User {
     fn new(testbed: &Testbed, home: &Path) -> Self {
         Self {
-            network: testbed.server.url(),
+            network: testbed.url(),
             home: home.to_path_buf(),
             canister: None,
         }

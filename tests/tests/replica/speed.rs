@@ -140,7 +140,10 @@ async fn the_replica_is_about_as_fast_as_the_bare_engine() -> Result<()> {
     for attempt in 1..=ATTEMPTS {
         let measured = tokio::task::spawn_blocking(move || {
             let run = move |replica: &mut Replica| measure(replica, *canister, attempt as u8);
-            testbed.server.with_replica(run)
+            testbed
+                .replica()?
+                .with_replica(run)
+                .map_err(anyhow::Error::from)
         });
         let times = measured.await???;
         ratio = times.replica.as_secs_f64() / times.bare.as_secs_f64();
