@@ -1,5 +1,6 @@
 //! A model's configuration, from its GGUF metadata.
 
+use crate::kernels::attention::{BLOCK, unit_bytes};
 use crate::{Error, unsupported};
 use weights::GgufFile;
 
@@ -110,6 +111,9 @@ pub struct Config {
 /// The head sizes the attention kernels are built for.
 pub const HEAD_DIMS: [usize; 7] = [16, 32, 64, 80, 96, 128, 256];
 
+/// Most bytes of one block of the KV cache: it is had and kept in one piece.
+const MAX_KV_BLOCK_BYTES: u64 = 256 << 20;
+
 impl Config {
     /// Reads the metadata.
     ///
@@ -172,9 +176,18 @@ impl Config {
                 "head size {head_dim} is not supported"
             )));
         }
-        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(4) {
+        let ffn_dim = size("feed_forward_length", 1 << 16)?;
+        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(4) || !ffn_dim.is_multiple_of(4) {
             return Err(unsupported(format!(
-                "{heads} heads, {kv_heads} KV heads, width {dim}"
+                "{heads} heads, {kv_heads} KV heads, widths {dim} and {ffn_dim}"
+            )));
+        }
+        let layers = size("block_count", 512)?;
+        let block = (layers * kv_heads) as u64 * unit_bytes(head_dim) as u64;
+        if block > MAX_KV_BLOCK_BYTES {
+            return Err(unsupported(format!(
+                "{layers} layers of {kv_heads} KV heads of {head_dim}: {BLOCK} positions of the KV \
+                 cache would take {block} bytes, at most {MAX_KV_BLOCK_BYTES} are supported"
             )));
         }
         if file.uint(&key("expert_count")).is_some_and(|n| n > 0) {
@@ -233,14 +246,14 @@ impl Config {
             if let Some(window) = file.uint(&key("attention.sliding_window"))
                 && window > 0
             {
-                context_length = context_length.min(window as usize);
+                context_length = window.min(context_length as u64) as usize;
             }
         }
         Ok(Self {
             architecture,
-            layers: size("block_count", 512)?,
+            layers,
             dim,
-            ffn_dim: size("feed_forward_length", 1 << 16)?,
+            ffn_dim,
             heads,
             kv_heads,
             head_dim,

@@ -4,7 +4,7 @@
 
 use super::joins;
 use super::vocabulary::Vocabulary;
-use super::words::{Words, same};
+use super::words::{MOST_PROBES, Words, same};
 use crate::{Error, unsupported};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -55,6 +55,8 @@ struct Merges {
 const FREE: u32 = u32::MAX;
 /// More merges than any model has: their table would take 128 MiB.
 const MAX_MERGES: u64 = 1 << 22;
+/// Entries that may be looked at for each merge when the table is made: real ones need one or two.
+const PROBES_A_MERGE: usize = 32;
 
 impl Merges {
     fn new(count: u64) -> Self {
@@ -64,10 +66,15 @@ impl Merges {
         }
     }
 
+    /// Where a pair's search begins.
+    fn start(&self, left: u32, right: u32) -> usize {
+        let key = u64::from(left) << 32 | u64::from(right);
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.entries.len() - 1)
+    }
+
     fn find(&self, left: u32, right: u32) -> usize {
         let mask = self.entries.len() - 1;
-        let key = u64::from(left) << 32 | u64::from(right);
-        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        let mut at = self.start(left, right);
         loop {
             let [l, r, ..] = self.entries[at];
             if l == FREE || (l, r) == (left, right) {
@@ -131,7 +138,7 @@ impl ByteLevelBpe {
         pre: &str,
     ) -> Result<Self, Error> {
         let pre_tokenizer = pre_tokenizer(pre)?;
-        let words = Words::new(vocabulary, |_| true);
+        let words = Words::new(vocabulary, |_| true)?;
         let key = "tokenizer.ggml.merges";
         let count = file
             .array_len(key)
@@ -141,6 +148,7 @@ impl ByteLevelBpe {
         }
         let mut merges = Merges::new(count);
         let mut joined = Joined::default();
+        let mut probes = 1_000 + PROBES_A_MERGE * count as usize;
         file.for_each_string(source, key, |rank, merge| {
             // A word may begin with a space's stand-in, but has no space inside.
             let space = first_space(merge);
@@ -156,6 +164,13 @@ impl ByteLevelBpe {
                 )));
             };
             let at = merges.find(left, right);
+            let looked_at = at.wrapping_sub(merges.start(left, right)) & (merges.entries.len() - 1);
+            probes = probes.saturating_sub(looked_at);
+            if probes == 0 || looked_at > MOST_PROBES {
+                return Err(weights::Error::Unsupported(format!(
+                    "{key} has too many pairs of one hash"
+                )));
+            }
             merges.entries[at] = [left, right, rank as u32, token];
             Ok(())
         })?;

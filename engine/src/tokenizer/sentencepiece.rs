@@ -43,7 +43,7 @@ impl SentencePiece {
                 vocabulary.len()
             )));
         }
-        let words = Words::new(vocabulary, |t| vocabulary.is_text(t));
+        let words = Words::new(vocabulary, |t| vocabulary.is_text(t))?;
         let bytes = (0..=255u8)
             .map(|b| words.get(vocabulary, format!("<0x{b:02X}>").as_bytes()))
             .collect();
