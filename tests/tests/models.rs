@@ -4,3 +4,7 @@
 mod architectures;
 #[path = "models/quantizations.rs"]
 mod quantizations;
+#[path = "models/templates.rs"]
+mod templates;
+#[path = "models/tokenizers.rs"]
+mod tokenizers;

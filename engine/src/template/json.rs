@@ -18,7 +18,10 @@ const MAX_INDENT: usize = 16;
 pub fn tojson(budget: &Budget, value: &Value, options: &Kwargs) -> Result<Value, Error> {
     let indent = options.get::<Option<usize>>("indent")?;
     if indent.is_some_and(|n| n > MAX_INDENT) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "indent is too wide"));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "indent is too wide",
+        ));
     }
     let mut out = Limited::new(budget);
     put(&mut out, value, indent, 0)?;

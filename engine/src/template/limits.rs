@@ -4,15 +4,21 @@
 //! takes that size from a budget. Filters, tests and methods do so by themselves, and only those
 //! that chat templates use are there.
 
-use minijinja::machinery::{Instruction, Instructions};
+use minijinja::machinery::{Instruction, Instructions, Token, tokenize};
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters, tests};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes (and list entries) that one rendering may look at and make, all steps together.
-const WORK: u64 = 128 << 20;
+/// Bytes that one rendering may look at and make, all steps together.
+const WORK: u64 = 64 << 20;
+/// As how many bytes a list's entry counts.
+const ENTRY: u64 = 64;
+/// Words and signs between `{%` and `%}`.
+const MAX_WORDS: usize = 256;
+/// Conditions that begin with `elif`.
+const MAX_ALTERNATIVES: usize = 64;
 /// Nested lists and maps.
 const DEPTH: u32 = 32;
 /// Names that no template can spell.
@@ -63,13 +69,13 @@ impl Budget {
                         self.size(&value.get_item(&item)?, true, depth + 1)?;
                     }
                 }
-                self.take(1)
+                self.take(ENTRY)
             }
             ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
-                self.take(1 + value.len().unwrap_or(0) as u64)
+                self.take(ENTRY * (1 + value.len().unwrap_or(0) as u64))
             }
             ValueKind::Bytes => Err(refused("bytes are not supported")),
-            _ => self.take(1),
+            _ => self.take(ENTRY),
         }
     }
 }
@@ -111,6 +117,27 @@ fn printed(budget: &Budget, value: &Value) -> Result<String, Error> {
     Ok(out.text)
 }
 
+/// Checks that a template is shaped such that it can be compiled without deep recursion.
+///
+/// # Errors
+/// A tag of very many words, or very many alternatives.
+pub fn check_shape(source: &str) -> Result<(), Error> {
+    let (mut words, mut alternatives) = (0, 0);
+    for token in tokenize(source, false, Default::default(), Default::default()) {
+        match token?.0 {
+            Token::TemplateData(_) | Token::BlockStart | Token::VariableStart => words = 0,
+            Token::Ident("elif") => alternatives += 1,
+            _ => words += 1,
+        }
+        if words > MAX_WORDS || alternatives > MAX_ALTERNATIVES {
+            return Err(refused(
+                "a tag is too long, or there are too many alternatives",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A program of the same meaning that keeps to the budget.
 ///
 /// # Errors
@@ -125,6 +152,7 @@ pub fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error
     let all = (0..).map_while(|i| program.get(i).map(|step| (i, step)));
     for (i, step) in all {
         new_index.push(steps.len() as u32);
+        let mut built = false;
         let (before, step) = match step {
             I::EmitRaw(text) => {
                 let size = I::LoadConst(Value::from(text.len()));
@@ -151,11 +179,19 @@ pub fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error
             I::Include(_) | I::LoadBlocks | I::ExportLocals | I::CallBlock(_) | I::FastSuper => {
                 return Err(refused("chat templates stand alone, without blocks"));
             }
+            // What is built is no deeper than can be taken apart again.
+            I::BuildList(_) | I::BuildMap(_) | I::BuildKwargs(_) => {
+                built = true;
+                (Vec::new(), step.clone())
+            }
+            I::SetAttr(_) => (compare().into(), step.clone()),
             I::PushLoop(_) | I::FastRecurse | I::CallObject(_) => (look().into(), step.clone()),
             _ => (Vec::new(), step.clone()),
         };
         let line = program.get_line(i);
-        steps.extend(before.into_iter().chain([step]).map(|s| (s, line)));
+        let after = if built { compare().into() } else { Vec::new() };
+        let these = before.into_iter().chain([step]).chain(after);
+        steps.extend(these.map(|s| (s, line)));
     }
     new_index.push(steps.len() as u32);
     let mut out = Instructions::new(program.name(), program.source());
@@ -239,8 +275,25 @@ fn checked(
 
 /// Methods of Python's that templates call.
 const METHODS: [&str; 20] = [
-    "capitalize", "count", "endswith", "find", "get", "isdigit", "items", "join", "keys", "lower",
-    "lstrip", "replace", "rfind", "rstrip", "split", "splitlines", "startswith", "strip", "title",
+    "capitalize",
+    "count",
+    "endswith",
+    "find",
+    "get",
+    "isdigit",
+    "items",
+    "join",
+    "keys",
+    "lower",
+    "lstrip",
+    "replace",
+    "rfind",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "title",
     "upper",
 ];
 
@@ -279,7 +332,10 @@ fn arithmetic(
     match (a.is_integer(), b.is_integer()) {
         (true, true) => whole(a.as_i64()?, b.as_i64()?).map(Value::from),
         _ => {
-            let (a, b) = (f64::try_from(a.clone()).ok()?, f64::try_from(b.clone()).ok()?);
+            let (a, b) = (
+                f64::try_from(a.clone()).ok()?,
+                f64::try_from(b.clone()).ok()?,
+            );
             Some(Value::from(real(a, b)))
         }
     }
@@ -357,7 +413,8 @@ pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
             b.size(arg, name == "join", 0)?;
         }
         repeated(&b, name, &all)?;
-        let result = minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?;
+        let result =
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?;
         b.size(&result, false, 0)?;
         Ok(result)
     });

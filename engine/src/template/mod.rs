@@ -99,6 +99,7 @@ impl Template {
                 source.len()
             )));
         }
+        limits::check_shape(source).map_err(|e| unsupported(format!("{key}: {e}")))?;
         let budget = Budget::default();
         let mut env = limits::environment(&budget, FUEL);
         env.set_trim_blocks(true);

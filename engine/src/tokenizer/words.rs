@@ -97,7 +97,9 @@ impl Words {
             let looked_at = slot.wrapping_sub(start) & mask;
             probes = probes.saturating_sub(looked_at);
             if probes == 0 || looked_at > MOST_PROBES {
-                return Err(unsupported("tokenizer.ggml.tokens has too many words of one hash"));
+                return Err(unsupported(
+                    "tokenizer.ggml.tokens has too many words of one hash",
+                ));
             }
             if words.slots[slot] == 0 {
                 words.slots[slot] = token + 1;
