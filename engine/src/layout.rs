@@ -228,9 +228,9 @@ impl Layout {
                 }
             }
         }
-        let rope_factors = match file.tensors.contains_key("rope_freqs.weight") {
-            true => Some(b.vector("rope_freqs.weight".into(), c.head_dim / 2)?),
-            false => None,
+        let rope_factors = match c.rope.divisors {
+            Some(name) => Some(b.vector(name.into(), c.head_dim / 2)?),
+            None => None,
         };
         let output_norm = b.vector("output_norm.weight".into(), c.dim)?;
         let head = if file.tensors.contains_key("output.weight") {

@@ -101,7 +101,9 @@ impl Published {
         raw.set("tokenizer.ggml.token_type", ARRAY, array(5, rows, &types));
         if pre.is_empty() {
             // Words were numbered as they were found, the best first.
-            let scores: Vec<u8> = (0..rows).flat_map(|i| (-(i as f32)).to_le_bytes()).collect();
+            let scores: Vec<u8> = (0..rows)
+                .flat_map(|i| (-(i as f32)).to_le_bytes())
+                .collect();
             raw.set("tokenizer.ggml.scores", ARRAY, array(6, rows, &scores));
             raw.set("tokenizer.ggml.model", STRING, text(b"llama"));
             raw.remove("tokenizer.ggml.merges");

@@ -126,7 +126,11 @@ impl Template {
         Ok(Self { env, budget })
     }
 
-    fn render(
+    /// The text of a conversation, up to where the assistant is to answer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the template refuses the messages, or does too much.
+    pub fn render(
         &self,
         messages: &[Message],
         tools: &Tools,
@@ -141,9 +145,11 @@ impl Template {
             ("bos_token", Value::from(tokenizer.bos_text())),
             ("eos_token", Value::from(tokenizer.eos_text())),
         ]);
-        if !tools.is_empty() {
-            variables.insert("tools", Value::from(tools.0.clone()));
-        }
+        let tools = match tools.is_empty() {
+            true => Value::from(()),
+            false => Value::from(tools.0.clone()),
+        };
+        variables.insert("tools", tools);
         let mut text = String::new();
         let blocks = BTreeMap::new();
         self.budget.refill();

@@ -11,14 +11,18 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
-    SplitDelimiterBehavior,
+    NormalizedString, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 use weights::{ByteSource, GgufFile};
 
 /// The tokenizer.
 pub struct ByteLevelBpe {
     pre_tokenizer: PreTokenizerWrapper,
+    /// Text is composed (Unicode's NFC) before it is cut up.
+    composed: bool,
+    /// A piece that is a word is that word, whatever the merges say.
+    whole_words: bool,
     words: Words,
     merges: Merges,
 }
@@ -36,7 +40,7 @@ fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper, Error> {
         // Every digit by itself, then GPT-2's pattern.
         "smollm" => Sequence::new(vec![Digits::new(true).into(), byte_level(true).into()]).into(),
         "gpt-2" | "default" => byte_level(true).into(),
-        "llama-bpe" | "llama3" | "llama-v3" => split(
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => split(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )?,
         "qwen2" => split(
@@ -176,6 +180,8 @@ impl ByteLevelBpe {
         })?;
         Ok(Self {
             pre_tokenizer,
+            composed: pre == "qwen2",
+            whole_words: matches!(pre, "llama-bpe" | "llama3" | "llama-v3"),
             words,
             merges,
         })
@@ -188,11 +194,21 @@ impl ByteLevelBpe {
         vocabulary: &Vocabulary,
         out: &mut Vec<u32>,
     ) -> Result<(), Error> {
+        let mut text = NormalizedString::from(text);
+        if self.composed && !text.get().is_ascii() {
+            text.nfc();
+        }
         let mut pieces = PreTokenizedString::from(text);
         self.pre_tokenizer
             .pre_tokenize(&mut pieces)
             .map_err(|e| Error::InvalidArgument(format!("the text cannot be tokenized: {e}")))?;
         for (piece, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            if self.whole_words
+                && let Some(token) = self.words.get(vocabulary, piece.as_bytes())
+            {
+                out.push(token);
+                continue;
+            }
             joins::join(
                 piece,
                 |c| self.words.get(vocabulary, c),

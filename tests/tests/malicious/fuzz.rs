@@ -143,12 +143,11 @@ fn change(raw: &mut Raw, random: &mut Random) {
 /// Changes bytes, whatever they are.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     // Mostly in the header.
-    let header = 8_000.min(bytes.len() as u64);
     for _ in 0..1 + random.below(8) {
-        if header == 0 {
+        if bytes.is_empty() {
             return;
         }
-        let at = random.below(header) as usize;
+        let at = random.below(8_000.min(bytes.len() as u64)) as usize;
         match random.below(4) {
             0 => bytes[at] = random.next() as u8,
             1 => bytes[at] ^= 1 << random.below(8),
@@ -158,9 +157,6 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
                 bytes[at..end].copy_from_slice(&n[..end - at]);
             }
             _ => drop(bytes.drain(at..bytes.len().min(at + 1 + random.below(40) as usize))),
-        }
-        if bytes.len() < 64 {
-            return;
         }
     }
 }

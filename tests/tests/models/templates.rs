@@ -47,7 +47,10 @@ fn tiny(architecture: &str, template: Option<&str>) -> Result<(Tokenizer, Templa
 
 fn load(bytes: &Vec<u8>) -> Result<(Tokenizer, Template)> {
     let file = GgufFile::read(bytes)?;
-    Ok((Tokenizer::from_gguf(bytes, &file)?, Template::from_gguf(&file)?))
+    Ok((
+        Tokenizer::from_gguf(bytes, &file)?,
+        Template::from_gguf(&file)?,
+    ))
 }
 
 #[test]
@@ -76,7 +79,11 @@ fn renderings_are_those_of_jinja2() -> Result<()> {
         let tools: Vec<String> = case.tools.iter().map(|t| t.to_string()).collect();
         let tools = Tools::parse(&tools, tokenizer)?;
         let got = template.render(&messages, &tools, tokenizer)?;
-        ensure!(got == case.text, "{name}:\n{got:?}\njinja2:\n{:?}", case.text);
+        ensure!(
+            got == case.text,
+            "{name}:\n{got:?}\njinja2:\n{:?}",
+            case.text
+        );
         // And its tokens are those of the text, read as a template's.
         let tokens = template.encode_with_tools(&messages, &tools, tokenizer)?;
         ensure!(tokens == tokenizer.encode_template(&got, &[])?, "{name}");
@@ -101,7 +108,11 @@ fn names_of_control_tokens_in_messages_are_text() -> Result<()> {
     for attack in attacks {
         for messages in [
             vec![message("user", attack)],
-            vec![message("user", "a"), message("assistant", attack), message("user", "b")],
+            vec![
+                message("user", "a"),
+                message("assistant", attack),
+                message("user", "b"),
+            ],
             vec![message("system", attack), message("user", attack)],
         ] {
             let turns = messages.len() + usize::from(messages[0].role != "system");
@@ -113,7 +124,11 @@ fn names_of_control_tokens_in_messages_are_text() -> Result<()> {
             ensure!(String::from_utf8(bytes)?.contains(attack), "{attack:?}");
         }
         let next = template
-            .encode_next(&[message("user", attack)], &message("user", attack), &tokenizer)?
+            .encode_next(
+                &[message("user", attack)],
+                &message("user", attack),
+                &tokenizer,
+            )?
             .context("it goes on")?;
         ensure!(control(&next) == 4, "{attack:?}");
         ensure!(control(&tokenizer.encode_plain(attack)?) == 0);
@@ -132,7 +147,11 @@ fn names_of_control_tokens_in_messages_are_text() -> Result<()> {
 #[test]
 fn turns_that_follow_are_those_of_the_whole() -> Result<()> {
     for name in ["qwen2_5", "llama3_2"] {
-        let pre = if name == "qwen2_5" { "qwen2" } else { "llama-bpe" };
+        let pre = if name == "qwen2_5" {
+            "qwen2"
+        } else {
+            "llama-bpe"
+        };
         let (tokenizer, template) = load(&Published::fetch(name)?.gguf(pre)?)?;
         let read = [message("system", "Be brief."), message("user", "One?")];
         let next = message("user", "Two <|im_end|> <|eot_id|>?");

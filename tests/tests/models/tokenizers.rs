@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use e2e::published::Published;
 use engine::Tokenizer;
 use engine::text::TextStream;
-use weights::{ByteSource, GgufFile};
 use weights::source::FileSource;
+use weights::{ByteSource, GgufFile};
 
 /// Many scripts, emoji, code, odd whitespace, digits, contractions, marks and control characters.
 const TEXTS: [&str; 24] = [
@@ -20,7 +20,11 @@ const TEXTS: [&str; 24] = [
     "zero\u{200B}width \u{200C}\u{200D}joiners\u{FEFF} \u{2060}soft\u{AD}hyphen \u{202E}override\u{202C}",
     "  leading, \t tabs\t\t, \r\n lines\n\n\n   and trailing   \u{a0}\u{3000} ",
     "a\r\n\r\nb\r\rc\n \n  \n\n\td \u{2028}e\u{2029}f\u{85}g\u{b}h\u{c}i\u{1680}j\u{2003}k",
-    "\n", "\n\n", " ", "   ", "\t\t\t\t",
+    "\n",
+    "\n\n",
+    " ",
+    "   ",
+    "\t\t\t\t",
     "1 12 123 1234 12345 123456 1234567890123 3.14159 1,000,000 0x1F 1e-9 ²³¼½ ①② Ⅷ ٣٤ 一二",
     "don't I'll we've they're she'd it's I'm 'quoted' DON'T I'LL WE'VE THEY'RE it'ſ ’twas l’été 'Tis",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ================ ---------- ...... !!!!??? ((([[[{{{",
@@ -41,7 +45,10 @@ fn ours(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
         stream.push(*id, tokenizer, &[]);
         ensure!(stream.text.len() >= shown);
         let halves = stream.text.matches('\u{fffd}').count();
-        ensure!(halves <= text.matches('\u{fffd}').count(), "half a character of {text:?}");
+        ensure!(
+            halves <= text.matches('\u{fffd}').count(),
+            "half a character of {text:?}"
+        );
     }
     Ok(ids)
 }
@@ -57,7 +64,11 @@ fn compare<S: ByteSource + ?Sized>(name: &str, published: &Published, source: &S
     let mut tokens = 0;
     for text in TEXTS {
         let (got, expected) = (ours(&tokenizer, text)?, expected(text)?);
-        let at = got.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+        let at = got
+            .iter()
+            .zip(&expected)
+            .take_while(|(a, b)| a == b)
+            .count();
         ensure!(
             got == expected,
             "{name}: {:?} from token {at} on: {:?}, published: {:?}",
@@ -71,7 +82,10 @@ fn compare<S: ByteSource + ?Sized>(name: &str, published: &Published, source: &S
     for text in TEXTS.iter().filter(|t| t.len() < 200) {
         for (at, _) in text.char_indices() {
             for part in [&text[..at], &text[at..]] {
-                ensure!(ours(&tokenizer, part)? == expected(part)?, "{name}: {part:?}");
+                ensure!(
+                    ours(&tokenizer, part)? == expected(part)?,
+                    "{name}: {part:?}"
+                );
             }
         }
     }
@@ -113,8 +127,15 @@ fn the_longest_prompts_are_taken() -> Result<()> {
             let mut bytes = Vec::new();
             tokens.iter().for_each(|t| tokenizer.decode(*t, &mut bytes));
             let got = String::from_utf8(bytes)?;
-            ensure!(got.trim_start_matches(' ') == text.trim_start_matches(' '), "{name}: {kind:?}");
-            println!("{name} {kind:?}: {} tokens in {:?}", tokens.len(), begin.elapsed());
+            ensure!(
+                got.trim_start_matches(' ') == text.trim_start_matches(' '),
+                "{name}: {kind:?}"
+            );
+            println!(
+                "{name} {kind:?}: {} tokens in {:?}",
+                tokens.len(),
+                begin.elapsed()
+            );
         }
     }
     Ok(())
