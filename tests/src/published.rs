@@ -4,6 +4,7 @@
 use crate::raw::{Raw, array, text, texts};
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const U32: u32 = 4;
@@ -27,6 +28,14 @@ fn read(path: &Path) -> Result<Value> {
 fn content(value: &Value) -> &str {
     let text = value.as_str().or_else(|| value["content"].as_str());
     text.unwrap_or("")
+}
+
+/// The two words of a merge.
+fn pair(merge: &Value) -> Option<(&str, &str)> {
+    match merge.as_array() {
+        Some(pair) => Some((pair.first()?.as_str()?, pair.get(1)?.as_str()?)),
+        None => merge.as_str()?.split_once(' '),
+    }
 }
 
 impl Published {
@@ -81,6 +90,13 @@ impl Published {
         Ok(words)
     }
 
+    /// Pairs of words that become one, the first first.
+    fn merges(&self) -> Result<Vec<(&str, &str)>> {
+        let merges = self.tokenizer["model"]["merges"].as_array();
+        let merges = merges.context("merges")?.iter();
+        merges.map(|m| pair(m).context("a pair")).collect()
+    }
+
     /// A GGUF file; `pre` is the pre-tokenizer's name in llama.cpp, or "" for SentencePiece.
     ///
     /// # Errors
@@ -99,24 +115,23 @@ impl Published {
         raw.set("tokenizer.ggml.tokens", ARRAY, texts(&spelled));
         let types: Vec<u8> = words.iter().flat_map(|w| w.1.to_le_bytes()).collect();
         raw.set("tokenizer.ggml.token_type", ARRAY, array(5, rows, &types));
+        let merges = self.merges()?;
         if pre.is_empty() {
-            // Words were numbered as they were found, the best first.
-            let scores: Vec<u8> = (0..rows)
-                .flat_map(|i| (-(i as f32)).to_le_bytes())
+            // The merges were made from the scores, the best first.
+            let mut scores: HashMap<String, f32> = HashMap::new();
+            for (rank, (a, b)) in merges.iter().enumerate() {
+                scores.entry(format!("{a}{b}")).or_insert(-(rank as f32));
+            }
+            let score = |word: &str| scores.get(word).copied().unwrap_or(-1e9);
+            let scores: Vec<u8> = spelled
+                .iter()
+                .flat_map(|w| score(w).to_le_bytes())
                 .collect();
             raw.set("tokenizer.ggml.scores", ARRAY, array(6, rows, &scores));
             raw.set("tokenizer.ggml.model", STRING, text(b"llama"));
             raw.remove("tokenizer.ggml.merges");
         } else {
-            let merges = self.tokenizer["model"]["merges"].as_array();
-            let merges: Vec<String> = merges
-                .context("merges")?
-                .iter()
-                .map(|m| match m.as_array() {
-                    Some(pair) => format!("{} {}", content(&pair[0]), content(&pair[1])),
-                    None => content(m).into(),
-                })
-                .collect();
+            let merges: Vec<String> = merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
             raw.set("tokenizer.ggml.merges", ARRAY, texts(&merges));
             raw.set("tokenizer.ggml.pre", STRING, text(pre.as_bytes()));
         }

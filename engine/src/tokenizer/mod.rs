@@ -233,6 +233,13 @@ impl Tokenizer {
         }
         match &self.kind {
             Kind::ByteLevel(t) => t.encode(text, &self.vocabulary, out)?,
+            // What stands for a space is one, also before added tokens are looked for.
+            Kind::SentencePiece(_) if text.contains(sentencepiece::SPACE) => {
+                let text = text.replace(sentencepiece::SPACE, " ");
+                let everything = 0..text.len();
+                let literal = std::slice::from_ref(&everything);
+                *out = self.encode_marked(&text, literal, std::mem::take(out), first)?;
+            }
             Kind::SentencePiece(s) => s.encode(text, first, &self.vocabulary, out),
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::{Error, unsupported};
 use weights::{ByteSource, GgufFile};
 
 /// The character SentencePiece writes for a space.
-const SPACE: &str = "\u{2581}";
+pub const SPACE: &str = "\u{2581}";
 
 /// The words by their spelling, and how good each is.
 pub struct SentencePiece {

@@ -87,7 +87,7 @@ def main():
                 text = template.render(
                     messages=messages, tools=tools, add_generation_prompt=True, bos_token=bos, eos_token=eos
                 )
-                case = {"model": name, "tools": tools or [], "messages": messages, "text": text}
+                case = {"model": name, "tools": [json.dumps(t, ensure_ascii=False) for t in tools or []], "messages": messages, "text": text}
                 if name in ("smollm2", "phi3"):
                     case["template"] = source
                 cases.append(case)

@@ -71,8 +71,14 @@ fn models() -> Vec<(&'static str, Tiny)> {
     ]
 }
 
-/// Name, file and prompt of every model.
-fn files() -> Result<Vec<(String, Vec<u8>, Vec<u32>)>> {
+/// A model's file, and what it is asked.
+struct File {
+    name: String,
+    bytes: Vec<u8>,
+    prompt: Vec<u32>,
+}
+
+fn files() -> Result<Vec<File>> {
     let mut all = Vec::new();
     for (name, model) in models() {
         for (seed, quantization) in (1..).zip(QUANTIZATIONS) {
@@ -84,7 +90,12 @@ fn files() -> Result<Vec<(String, Vec<u8>, Vec<u32>)>> {
             let mut random = Random(seed);
             let prompt = (0..PROMPT).map(|_| 3 + random.below(250) as u32).collect();
             let name = format!("{name}-{quantization:?}").to_lowercase();
-            all.push((name, model.bytes()?, prompt));
+            let bytes = model.bytes()?;
+            all.push(File {
+                name,
+                bytes,
+                prompt,
+            });
         }
     }
     Ok(all)
@@ -95,7 +106,12 @@ fn files() -> Result<Vec<(String, Vec<u8>, Vec<u32>)>> {
 fn write() -> Result<()> {
     let folder = std::env::var("TINY_MODELS").context("TINY_MODELS")?;
     std::fs::create_dir_all(&folder)?;
-    for (name, bytes, prompt) in files()? {
+    for File {
+        name,
+        bytes,
+        prompt,
+    } in files()?
+    {
         let path = Path::new(&folder).join(&name);
         std::fs::write(path.with_extension("gguf"), bytes)?;
         std::fs::write(path.with_extension("json"), serde_json::to_string(&prompt)?)?;
@@ -116,7 +132,12 @@ fn logits_are_those_of_the_formulas() -> Result<()> {
     let files = files()?;
     ensure!(files.len() == expected.len());
     let folder = tempfile::tempdir()?;
-    for ((name, bytes, prompt), expected) in files.into_iter().zip(expected) {
+    for (file, expected) in files.into_iter().zip(expected) {
+        let File {
+            name,
+            bytes,
+            prompt,
+        } = file;
         let sha256: String = Sha256::digest(&bytes)
             .iter()
             .map(|b| format!("{b:02x}"))

@@ -20,7 +20,8 @@ struct Said {
 #[derive(Deserialize)]
 struct Case {
     model: String,
-    tools: Vec<serde_json::Value>,
+    /// JSON objects, whose keys have an order.
+    tools: Vec<String>,
     messages: Vec<Said>,
     text: String,
     template: Option<String>,
@@ -76,8 +77,7 @@ fn renderings_are_those_of_jinja2() -> Result<()> {
         let (tokenizer, template) = models.get(name).context("loaded")?;
         let said = case.messages.iter();
         let messages: Vec<Message> = said.map(|m| message(&m.role, &m.content)).collect();
-        let tools: Vec<String> = case.tools.iter().map(|t| t.to_string()).collect();
-        let tools = Tools::parse(&tools, tokenizer)?;
+        let tools = Tools::parse(&case.tools, tokenizer)?;
         let got = template.render(&messages, &tools, tokenizer)?;
         ensure!(
             got == case.text,
