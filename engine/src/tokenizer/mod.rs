@@ -70,11 +70,14 @@ impl Tokenizer {
                 .and_then(|v| u32::try_from(v).ok())
                 .filter(|v| (*v as usize) < vocabulary.len())
         };
-        let specials = Specials::new(&vocabulary, |t| {
-            vocabulary.is_control(t) || vocabulary.is_added(t)
-        });
-        let controls = Specials::new(&vocabulary, |t| vocabulary.is_control(t));
-        let added = Specials::new(&vocabulary, |t| vocabulary.is_added(t));
+        let list: Vec<u32> = (0..vocabulary.len() as u32)
+            .filter(|t| vocabulary.is_control(*t) || vocabulary.is_added(*t))
+            .collect();
+        let (mut control, mut added) = (list.clone(), list.clone());
+        control.retain(|t| vocabulary.is_control(*t));
+        added.retain(|t| vocabulary.is_added(*t));
+        let of = |tokens: Vec<u32>| Specials::new(&vocabulary, tokens.into_iter());
+        let (specials, controls, added) = (of(list), of(control), of(added));
         // Tokens that end an answer: those the file names, and the usual names of end-of-turn.
         let mut ends: Vec<u32> = ["eos_token_id", "eot_token_id", "eom_token_id"]
             .into_iter()
