@@ -123,11 +123,10 @@ pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
     };
     let index = chunk.index;
     let wrong = |reason: String| Err(Error::WrongChunk { index, reason });
-    if index >= m.chunks {
+    let Some(range) = weights::manifest::chunk_range(m.size, m.chunk_size, index) else {
         return wrong(format!("the manifest has {} chunks", m.chunks));
-    }
-    let start = u64::from(index) * u64::from(m.chunk_size);
-    let expected = (m.size - start).min(u64::from(m.chunk_size));
+    };
+    let expected = range.end - range.start;
     if chunk.data.len() as u64 != expected {
         return wrong(format!(
             "{} bytes came, {expected} are due",
@@ -140,7 +139,7 @@ pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
         return wrong("its XXH64 is not the manifest's".into());
     }
     if entry[8] == 0 {
-        memory::file(shelf).write(start, chunk.data);
+        memory::file(shelf).write(range.start, chunk.data);
         memory::chunks(shelf).write(u64::from(index) * ENTRY + 8, &[1]);
         app.library.edit(shelf, |m| m.chunks_received += 1);
     }

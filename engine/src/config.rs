@@ -1,5 +1,6 @@
 //! A model's configuration, from its GGUF metadata.
 
+use crate::kernels::attention::{BLOCK, unit_bytes};
 use crate::{Error, unsupported};
 use weights::GgufFile;
 
@@ -75,6 +76,30 @@ pub struct SlidingWindow {
     pub rope_base: f64,
 }
 
+/// How RoPE's angles are changed for contexts longer than those of the first training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RopeScaling {
+    /// Positions count as so many times less.
+    pub factor: f64,
+    /// YaRN: only slow angles are scaled.
+    pub yarn: Option<Yarn>,
+    /// Rotated queries and keys become so many times longer.
+    pub magnitude: f64,
+    /// The tensor of numbers that frequencies are divided by, one for each pair of dimensions.
+    pub divisors: Option<&'static str>,
+}
+
+/// Which angles YaRN (arXiv 2309.00071) leaves as they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// The context of the first training (tokens).
+    pub original_context: f64,
+    /// Angles that turn more often than this in it are left.
+    pub beta_fast: f64,
+    /// Those that turn less often are scaled; the ones in between, in part.
+    pub beta_slow: f64,
+}
+
 /// Everything the forward pass needs to know of a model's shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -92,8 +117,7 @@ pub struct Config {
     pub context_length: usize,
     pub rope_pairs: RopePairs,
     pub rope_base: f64,
-    /// Positions count as so many times less (linear scaling).
-    pub rope_scale: f64,
+    pub rope: RopeScaling,
     /// Every so many layers one has no RoPE.
     pub no_rope_period: Option<usize>,
     pub norm_eps: f32,
@@ -109,6 +133,9 @@ pub struct Config {
 
 /// The head sizes the attention kernels are built for.
 pub const HEAD_DIMS: [usize; 7] = [16, 32, 64, 80, 96, 128, 256];
+
+/// Most bytes of one block of the KV cache: it is had and kept in one piece.
+const MAX_KV_BLOCK_BYTES: u64 = 256 << 20;
 
 impl Config {
     /// Reads the metadata.
@@ -172,9 +199,18 @@ impl Config {
                 "head size {head_dim} is not supported"
             )));
         }
-        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(4) {
+        let ffn_dim = size("feed_forward_length", 1 << 16)?;
+        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(4) || !ffn_dim.is_multiple_of(4) {
             return Err(unsupported(format!(
-                "{heads} heads, {kv_heads} KV heads, width {dim}"
+                "{heads} heads, {kv_heads} KV heads, widths {dim} and {ffn_dim}"
+            )));
+        }
+        let layers = size("block_count", 512)?;
+        let block = (layers * kv_heads) as u64 * unit_bytes(head_dim) as u64;
+        if block > MAX_KV_BLOCK_BYTES {
+            return Err(unsupported(format!(
+                "{layers} layers of {kv_heads} KV heads of {head_dim}: {BLOCK} positions of the KV \
+                 cache would take {block} bytes, at most {MAX_KV_BLOCK_BYTES} are supported"
             )));
         }
         if file.uint(&key("expert_count")).is_some_and(|n| n > 0) {
@@ -192,27 +228,7 @@ impl Config {
                 key("rope.dimension_count")
             )));
         }
-        let scaling = file.string(&key("rope.scaling.type")).unwrap_or("none");
-        let factor = match file.float(&key("rope.scaling.factor")) {
-            Some(factor) => Some(factor),
-            None => file.float(&key("rope.scale_linear")),
-        };
-        let rope_scale = match (scaling, factor) {
-            (_, None | Some(1.0)) if scaling == "none" || scaling == "linear" => 1.0,
-            // Without a type the factor is a linear one.
-            ("none" | "linear", Some(f)) if f.is_finite() && f > 0.0 => f,
-            _ => {
-                return Err(unsupported(format!(
-                    "{} {scaling} is not supported",
-                    key("rope.scaling.type")
-                )));
-            }
-        };
-        for tensor in ["rope_factors_long.weight", "rope_factors_short.weight"] {
-            if file.tensors.contains_key(tensor) {
-                return Err(unsupported(format!("tensor {tensor} is not supported")));
-            }
-        }
+        let rope = rope_scaling(file, name)?;
 
         let vocabulary = file.tensor("token_embd.weight")?.rows;
         if vocabulary == 0 || vocabulary > 1 << 21 {
@@ -233,14 +249,14 @@ impl Config {
             if let Some(window) = file.uint(&key("attention.sliding_window"))
                 && window > 0
             {
-                context_length = context_length.min(window as usize);
+                context_length = window.min(context_length as u64) as usize;
             }
         }
         Ok(Self {
             architecture,
-            layers: size("block_count", 512)?,
+            layers,
             dim,
-            ffn_dim: size("feed_forward_length", 1 << 16)?,
+            ffn_dim,
             heads,
             kv_heads,
             head_dim,
@@ -248,7 +264,7 @@ impl Config {
             context_length,
             rope_pairs: architecture.rope_pairs(),
             rope_base: float("rope.freq_base", Some(10_000.0))?,
-            rope_scale,
+            rope,
             no_rope_period: (architecture == Architecture::SmolLm3).then_some(4),
             norm_eps: float("attention.layer_norm_rms_epsilon", None)? as f32,
             activation: if gemma {
@@ -300,5 +316,77 @@ impl Config {
     /// Weight multiply-accumulates of the output head.
     pub fn head_macs(&self) -> u64 {
         self.dim as u64 * self.vocabulary as u64
+    }
+}
+
+/// Reads the keys of `rope.scaling` as llama.cpp does.
+fn rope_scaling(file: &GgufFile, architecture: &str) -> Result<RopeScaling, Error> {
+    let key = |k: &str| format!("{architecture}.rope.{k}");
+    let positive = |k: &str| match file.float(&key(k)) {
+        Some(v) if v.is_finite() && v > 0.0 && v <= 1e6 => Ok(Some(v)),
+        Some(v) => Err(unsupported(format!("{} is {v}", key(k)))),
+        None => Ok(None),
+    };
+    let factor = match positive("scaling.factor")? {
+        Some(factor) => factor,
+        None => positive("scale_linear")?.unwrap_or(1.0),
+    };
+    let magnitude = match positive("scaling.attn_factor")? {
+        Some(magnitude) => magnitude,
+        None => positive("scaling.yarn_attn_factor")?.unwrap_or(1.0),
+    };
+    let original_context = file
+        .uint(&key("scaling.original_context_length"))
+        .filter(|n| (1..=1 << 20).contains(n));
+    let kind = file.string(&key("scaling.type")).unwrap_or("none");
+    let tables = ["rope_factors_short.weight", "rope_factors_long.weight"];
+    let tables = tables.map(|t| file.tensors.get_key_value(t).map(|_| t));
+    let scaling = RopeScaling {
+        // Without a type a factor is a linear one.
+        factor,
+        yarn: None,
+        magnitude,
+        divisors: None,
+    };
+    let original = || {
+        original_context.ok_or_else(|| {
+            let key = key("scaling.original_context_length");
+            unsupported(format!("{key} is missing or out of range"))
+        })
+    };
+    match (kind, tables) {
+        ("none" | "linear" | "longrope" | "su", [Some(short), Some(long)]) => {
+            let context = file.uint(&format!("{architecture}.context_length"));
+            // One of the two holds for all positions: a cache has rows of one kind.
+            let divisors = match context.unwrap_or(0) > original()? {
+                true => long,
+                false => short,
+            };
+            Ok(RopeScaling {
+                factor: 1.0,
+                divisors: Some(divisors),
+                ..scaling
+            })
+        }
+        ("none" | "linear", [None, None]) => Ok(RopeScaling {
+            divisors: file
+                .tensors
+                .contains_key("rope_freqs.weight")
+                .then_some("rope_freqs.weight"),
+            ..scaling
+        }),
+        ("yarn", [None, None]) => Ok(RopeScaling {
+            yarn: Some(Yarn {
+                original_context: original()? as f64,
+                beta_fast: positive("scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: positive("scaling.yarn_beta_slow")?.unwrap_or(1.0),
+            }),
+            magnitude: magnitude * (1.0 + 0.1 * libm::log(factor)),
+            ..scaling
+        }),
+        _ => Err(unsupported(format!(
+            "{} {kind} is not supported",
+            key("scaling.type")
+        ))),
     }
 }

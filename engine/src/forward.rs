@@ -79,10 +79,10 @@ impl Workspace {
             quantized_q: Quantized::new(c.q_dim()),
             quantized_ffn: Quantized::new(c.ffn_dim),
             scratch: Scratch::new(c.head_dim),
-            rope: RopeTable::new(c.head_dim, c.rope_base, c.rope_scale),
+            rope: RopeTable::new(c.head_dim, c.rope_base, Some(&c.rope)),
             rope_local: c
                 .sliding_window
-                .map(|w| RopeTable::new(c.head_dim, w.rope_base, 1.0)),
+                .map(|w| RopeTable::new(c.head_dim, w.rope_base, None)),
             rope_position: None,
             logits: vec![0.0; padded(c.vocabulary)],
             head: None,

@@ -76,9 +76,9 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn place(&mut self, bytes: usize) -> Result<usize, Error> {
+    fn place(&mut self, bytes: u64) -> Result<usize, Error> {
         let offset = self.end.next_multiple_of(64);
-        self.end = offset + bytes as u64;
+        self.end = offset.saturating_add(bytes);
         // One region must fit a 32-bit address space.
         if self.end > 3 << 30 {
             return Err(unsupported(format!(
@@ -116,7 +116,8 @@ impl Builder<'_> {
         let shape = PackedShape { rows, cols };
         let matrix = Matrix {
             shape,
-            offset: self.place(shape.bytes())?,
+            // A usize may have 32 bits.
+            offset: self.place(shape.groups() as u64 * shape.group_bytes() as u64)?,
         };
         self.contents.push(Content::Matrix(matrix, tensors));
         Ok(matrix)
@@ -156,7 +157,7 @@ impl Builder<'_> {
         let t = self.tensor(&name, 1, len)?;
         let vector = Vector {
             len,
-            offset: self.place(len * 4)?,
+            offset: self.place(len as u64 * 4)?,
         };
         self.contents.push(Content::Vector(vector, name, t));
         Ok(vector)
@@ -227,9 +228,9 @@ impl Layout {
                 }
             }
         }
-        let rope_factors = match file.tensors.contains_key("rope_freqs.weight") {
-            true => Some(b.vector("rope_freqs.weight".into(), c.head_dim / 2)?),
-            false => None,
+        let rope_factors = match c.rope.divisors {
+            Some(name) => Some(b.vector(name.into(), c.head_dim / 2)?),
+            None => None,
         };
         let output_norm = b.vector("output_norm.weight".into(), c.dim)?;
         let head = if file.tensors.contains_key("output.weight") {

@@ -32,7 +32,8 @@ pub fn prepare<S: ByteSource + ?Sized>(
                     continue;
                 }
                 let out = &mut region.bytes_mut()[v.offset..v.offset + 4 * v.len];
-                read_vector(source, name, tensor, &mut raw, out)?;
+                let divisors = layout.rope_factors.as_ref() == Some(v);
+                read_vector(source, name, tensor, divisors, &mut raw, out)?;
             }
             Content::Matrix(m, tensors) => {
                 let group_bytes = m.shape.group_bytes();
@@ -71,6 +72,7 @@ fn read_vector<S: ByteSource + ?Sized>(
     source: &S,
     name: &str,
     tensor: &TensorInfo,
+    divisors: bool,
     raw: &mut Vec<u8>,
     out: &mut [u8],
 ) -> Result<(), Error> {
@@ -84,6 +86,11 @@ fn read_vector<S: ByteSource + ?Sized>(
         if !v.is_finite() {
             return Err(unsupported(format!(
                 "tensor {name} has a weight that is not finite"
+            )));
+        }
+        if divisors && v <= 0.0 {
+            return Err(unsupported(format!(
+                "tensor {name} divides frequencies by {v}"
             )));
         }
         o.copy_from_slice(&v.to_le_bytes());

@@ -48,6 +48,11 @@ impl Client {
         self.query("upload_missing", ()).await
     }
 
+    /// The same, after everything that the subnet has taken in before.
+    pub async fn upload_missing_certified(&self) -> Result<Vec<Range>> {
+        self.update("upload_missing", ()).await
+    }
+
     /// Has the stored file verified and made ready.
     pub async fn upload_commit(&self) -> Result<()> {
         Ok(self.update::<Done>("upload_commit", ()).await??)

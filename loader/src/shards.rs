@@ -5,6 +5,7 @@ use crate::model_file::ModelFile;
 use crate::types::Manifest;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::path::Path;
 
 /// Bytes of a chunk unless told otherwise: an ingress message has 2 MiB, its envelope included.
@@ -80,20 +81,22 @@ impl ShardedFile {
         &self.manifest
     }
 
+    fn range(&self, index: u32) -> Range<u64> {
+        let m = &self.manifest;
+        weights::manifest::chunk_range(m.size, m.chunk_size, index).unwrap_or(m.size..m.size)
+    }
+
     /// Bytes of chunk `index`; 0 past the end.
     pub fn chunk_len(&self, index: u32) -> u64 {
-        let start = u64::from(index) * u64::from(self.manifest.chunk_size);
-        self.manifest
-            .size
-            .saturating_sub(start)
-            .min(u64::from(self.manifest.chunk_size))
+        let range = self.range(index);
+        range.end - range.start
     }
 
     /// Reads chunk `index`. Fails where the file is no longer what it was when it was hashed.
     pub fn chunk(&self, index: u32) -> Result<Vec<u8>> {
-        let start = u64::from(index) * u64::from(self.manifest.chunk_size);
-        let mut data = vec![0; self.chunk_len(index) as usize];
-        let read = self.model.read(start, &mut data);
+        let range = self.range(index);
+        let mut data = vec![0; (range.end - range.start) as usize];
+        let read = self.model.read(range.start, &mut data);
         let same = read.is_ok()
             && self.manifest.checksums.get(index as usize)
                 == Some(&weights::manifest::checksum(&data));

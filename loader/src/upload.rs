@@ -294,9 +294,10 @@ async fn send_missing(
     let total = file.manifest().size;
     let mut window = Window::new(parallel);
     loop {
+        // Asked as an update: what another run has sent and the subnet has taken in comes before it.
         let missing = retry(
             |error| progress(retrying(error)),
-            || client.upload_missing(),
+            || client.upload_missing_certified(),
         )
         .await?;
         let mut waiting = indices(&missing);

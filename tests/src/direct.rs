@@ -52,15 +52,7 @@ impl Direct {
             inspects: true,
             sent: 0,
         };
-        let create = ProvisionalCreate {
-            amount: Some(Nat::from(CYCLES)),
-            settings: None,
-            specified_id: None,
-            sender_canister_version: None,
-        };
-        let method = "provisional_create_canister_with_cycles";
-        let made: CanisterIdRecord = this.manage(method, (create,))?;
-        this.canister = made.canister_id;
+        this.canister = this.create()?;
         this.code(wasm, InstallMode::install)?;
         Ok(this)
     }
@@ -130,6 +122,12 @@ impl Direct {
 
     /// Another canister with other code.
     pub fn another(&mut self, wasm: &[u8]) -> Result<Principal> {
+        let canister = self.create()?;
+        self.code_of(canister, wasm, InstallMode::install)?;
+        Ok(canister)
+    }
+
+    fn create(&mut self) -> Result<Principal> {
         let create = ProvisionalCreate {
             amount: Some(Nat::from(CYCLES)),
             settings: None,
@@ -138,7 +136,6 @@ impl Direct {
         };
         let method = "provisional_create_canister_with_cycles";
         let made: CanisterIdRecord = self.manage(method, (create,))?;
-        self.code_of(made.canister_id, wasm, InstallMode::install)?;
         Ok(made.canister_id)
     }
 

@@ -54,7 +54,7 @@ fn path(cell: &OnceLock<PathBuf>, variable: &str, script: &[&str]) -> Result<Pat
 }
 
 /// Runs a script, given with its arguments, that prints a path.
-fn run(script: &[&str]) -> Result<PathBuf> {
+pub(crate) fn run(script: &[&str]) -> Result<PathBuf> {
     let (name, arguments) = script.split_first().context("a script's name")?;
     let script = folder().join("scripts").join(name);
     let output = Command::new(&script)

@@ -6,13 +6,17 @@
 
 pub mod agreement;
 pub mod bench;
+pub mod cautious;
 pub mod chats;
 pub mod direct;
 mod files;
+pub mod malicious;
 pub mod native;
 pub mod network;
 pub mod perplexity;
 pub mod profile;
+pub mod published;
+pub mod raw;
 pub mod reference;
 pub mod tiny;
 

@@ -1,6 +1,7 @@
 //! What an upload announces before its first chunk.
 
 use crate::Error;
+use std::ops::Range;
 
 /// Largest chunk (bytes): with its envelope it stays below the 2 MiB of an ingress message.
 pub const MAX_CHUNK_BYTES: u32 = 2_000_000;
@@ -26,21 +27,16 @@ pub fn checksum(chunk: &[u8]) -> u64 {
     xxhash_rust::xxh64::xxh64(chunk, 0)
 }
 
+/// The bytes of chunk `index` of a file of `size` bytes; `None` past its end.
+pub fn chunk_range(size: u64, chunk_size: u32, index: u32) -> Option<Range<u64>> {
+    let start = u64::from(index) * u64::from(chunk_size);
+    (start < size).then(|| start..size.min(start + u64::from(chunk_size)))
+}
+
 impl Manifest {
     /// Chunks a file of this size has.
     pub fn chunk_count(size: u64, chunk_size: u32) -> u64 {
         size.div_ceil(u64::from(chunk_size.max(1)))
-    }
-
-    /// Bytes of chunk `index`; `None` past the end.
-    pub fn chunk_len(&self, index: u32) -> Option<usize> {
-        let start = self.chunk_start(index);
-        (start < self.size).then(|| (self.size - start).min(u64::from(self.chunk_size)) as usize)
-    }
-
-    /// Where chunk `index` begins in the file (bytes).
-    pub fn chunk_start(&self, index: u32) -> u64 {
-        u64::from(index) * u64::from(self.chunk_size)
     }
 
     /// Checks that the numbers fit each other.

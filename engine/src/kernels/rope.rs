@@ -1,6 +1,6 @@
 //! Rotary position embedding, from a table made once a token.
 
-use crate::config::RopePairs;
+use crate::config::{RopePairs, RopeScaling};
 
 /// Cosines and sines of one position's angles.
 pub struct RopeTable {
@@ -8,19 +8,43 @@ pub struct RopeTable {
     sin: Vec<f32>,
     /// base^(-2i/n) for each pair i.
     frequencies: Vec<f64>,
+    /// Factor on cosines and sines.
+    magnitude: f32,
 }
 
 impl RopeTable {
-    /// For heads of `head_dim`; positions count as `scale` times less.
-    pub fn new(head_dim: usize, base: f64, scale: f64) -> Self {
+    /// For heads of `head_dim`.
+    pub fn new(head_dim: usize, base: f64, scaling: Option<&RopeScaling>) -> Self {
         let pairs = head_dim / 2;
+        let factor = scaling.map_or(1.0, |s| s.factor);
+        let kept = |i: usize| match scaling.and_then(|s| s.yarn) {
+            Some(yarn) => {
+                // The pair whose angle turns so many times in the original context.
+                let pair = |turns: f64| {
+                    let length = yarn.original_context / (turns * std::f64::consts::TAU);
+                    head_dim as f64 * libm::log(length) / (2.0 * libm::log(base))
+                };
+                let first = libm::floor(pair(yarn.beta_fast)).max(0.0);
+                let last = libm::ceil(pair(yarn.beta_slow)).min(head_dim as f64 - 1.0);
+                let along = (i as f64 - first) / (last - first).max(0.001);
+                1.0 - along.clamp(0.0, 1.0)
+            }
+            None => 0.0,
+        };
         let frequencies = (0..pairs)
-            .map(|i| libm::pow(base, -((2 * i) as f64) / head_dim as f64) / scale)
+            .map(|i| {
+                let frequency = libm::pow(base, -((2 * i) as f64) / head_dim as f64);
+                match kept(i) {
+                    0.0 => frequency / factor,
+                    kept => frequency / factor * (1.0 - kept) + frequency * kept,
+                }
+            })
             .collect();
         Self {
             cos: vec![0.0; pairs],
             sin: vec![0.0; pairs],
             frequencies,
+            magnitude: scaling.map_or(1.0, |s| s.magnitude) as f32,
         }
     }
 
@@ -31,7 +55,8 @@ impl RopeTable {
                 .and_then(|f| f.get(i))
                 .map_or(1.0, |f| f64::from(*f));
             let (sin, cos) = libm::sincos(position as f64 * f / factor);
-            (self.sin[i], self.cos[i]) = (sin as f32, cos as f32);
+            self.sin[i] = sin as f32 * self.magnitude;
+            self.cos[i] = cos as f32 * self.magnitude;
         }
     }
 

@@ -4,21 +4,25 @@
 
 use super::joins;
 use super::vocabulary::Vocabulary;
-use super::words::{Words, same};
+use super::words::{MOST_PROBES, Words, same};
 use crate::{Error, unsupported};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
-    SplitDelimiterBehavior,
+    NormalizedString, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 use weights::{ByteSource, GgufFile};
 
 /// The tokenizer.
 pub struct ByteLevelBpe {
     pre_tokenizer: PreTokenizerWrapper,
+    /// Text is composed (Unicode's NFC) before it is cut up.
+    composed: bool,
+    /// A piece that is a word is that word, whatever the merges say.
+    whole_words: bool,
     words: Words,
     merges: Merges,
 }
@@ -36,7 +40,7 @@ fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper, Error> {
         // Every digit by itself, then GPT-2's pattern.
         "smollm" => Sequence::new(vec![Digits::new(true).into(), byte_level(true).into()]).into(),
         "gpt-2" | "default" => byte_level(true).into(),
-        "llama-bpe" | "llama3" | "llama-v3" => split(
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => split(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )?,
         "qwen2" => split(
@@ -55,6 +59,8 @@ struct Merges {
 const FREE: u32 = u32::MAX;
 /// More merges than any model has: their table would take 128 MiB.
 const MAX_MERGES: u64 = 1 << 22;
+/// Entries that may be looked at for each merge when the table is made: real ones need one or two.
+const PROBES_A_MERGE: usize = 32;
 
 impl Merges {
     fn new(count: u64) -> Self {
@@ -64,10 +70,15 @@ impl Merges {
         }
     }
 
+    /// Where a pair's search begins.
+    fn start(&self, left: u32, right: u32) -> usize {
+        let key = u64::from(left) << 32 | u64::from(right);
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.entries.len() - 1)
+    }
+
     fn find(&self, left: u32, right: u32) -> usize {
         let mask = self.entries.len() - 1;
-        let key = u64::from(left) << 32 | u64::from(right);
-        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        let mut at = self.start(left, right);
         loop {
             let [l, r, ..] = self.entries[at];
             if l == FREE || (l, r) == (left, right) {
@@ -131,7 +142,7 @@ impl ByteLevelBpe {
         pre: &str,
     ) -> Result<Self, Error> {
         let pre_tokenizer = pre_tokenizer(pre)?;
-        let words = Words::new(vocabulary, |_| true);
+        let words = Words::new(vocabulary, |_| true)?;
         let key = "tokenizer.ggml.merges";
         let count = file
             .array_len(key)
@@ -141,6 +152,7 @@ impl ByteLevelBpe {
         }
         let mut merges = Merges::new(count);
         let mut joined = Joined::default();
+        let mut probes = 1_000 + PROBES_A_MERGE * count as usize;
         file.for_each_string(source, key, |rank, merge| {
             // A word may begin with a space's stand-in, but has no space inside.
             let space = first_space(merge);
@@ -156,11 +168,20 @@ impl ByteLevelBpe {
                 )));
             };
             let at = merges.find(left, right);
+            let looked_at = at.wrapping_sub(merges.start(left, right)) & (merges.entries.len() - 1);
+            probes = probes.saturating_sub(looked_at);
+            if probes == 0 || looked_at > MOST_PROBES {
+                return Err(weights::Error::Unsupported(format!(
+                    "{key} has too many pairs of one hash"
+                )));
+            }
             merges.entries[at] = [left, right, rank as u32, token];
             Ok(())
         })?;
         Ok(Self {
             pre_tokenizer,
+            composed: pre == "qwen2",
+            whole_words: matches!(pre, "llama-bpe" | "llama3" | "llama-v3"),
             words,
             merges,
         })
@@ -173,11 +194,21 @@ impl ByteLevelBpe {
         vocabulary: &Vocabulary,
         out: &mut Vec<u32>,
     ) -> Result<(), Error> {
+        let mut text = NormalizedString::from(text);
+        if self.composed && !text.get().is_ascii() {
+            text.nfc();
+        }
         let mut pieces = PreTokenizedString::from(text);
         self.pre_tokenizer
             .pre_tokenize(&mut pieces)
             .map_err(|e| Error::InvalidArgument(format!("the text cannot be tokenized: {e}")))?;
         for (piece, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            if self.whole_words
+                && let Some(token) = self.words.get(vocabulary, piece.as_bytes())
+            {
+                out.push(token);
+                continue;
+            }
             joins::join(
                 piece,
                 |c| self.words.get(vocabulary, c),

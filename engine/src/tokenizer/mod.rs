@@ -6,10 +6,13 @@
 mod bytelevel;
 mod joins;
 mod sentencepiece;
+mod specials;
 mod vocabulary;
 mod words;
 
 pub use vocabulary::Vocabulary;
+
+use specials::Specials;
 
 use crate::{Error, unsupported};
 use std::ops::Range;
@@ -24,8 +27,11 @@ enum Kind {
 pub struct Tokenizer {
     kind: Kind,
     vocabulary: Vocabulary,
-    /// Text of each special token, longest first among those that begin alike.
-    specials: Vec<(String, u32)>,
+    /// Control tokens and those that are text, for what a template writes.
+    specials: Specials,
+    controls: Specials,
+    /// Those that are text, for what people write.
+    added: Specials,
     bos: Option<u32>,
     add_bos: bool,
     ends: Vec<u32>,
@@ -64,12 +70,14 @@ impl Tokenizer {
                 .and_then(|v| u32::try_from(v).ok())
                 .filter(|v| (*v as usize) < vocabulary.len())
         };
-        let mut specials: Vec<(String, u32)> = (0..vocabulary.len() as u32)
-            .filter(|t| vocabulary.is_special(*t))
-            .filter_map(|t| Some((std::str::from_utf8(vocabulary.raw(t)).ok()?.to_owned(), t)))
-            .filter(|(s, _)| !s.is_empty())
+        let list: Vec<u32> = (0..vocabulary.len() as u32)
+            .filter(|t| vocabulary.is_control(*t) || vocabulary.is_added(*t))
             .collect();
-        specials.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(&b.0)));
+        let (mut control, mut added) = (list.clone(), list.clone());
+        control.retain(|t| vocabulary.is_control(*t));
+        added.retain(|t| vocabulary.is_added(*t));
+        let of = |tokens: Vec<u32>| Specials::new(&vocabulary, tokens.into_iter());
+        let (specials, controls, added) = (of(list), of(control), of(added));
         // Tokens that end an answer: those the file names, and the usual names of end-of-turn.
         let mut ends: Vec<u32> = ["eos_token_id", "eot_token_id", "eom_token_id"]
             .into_iter()
@@ -83,12 +91,8 @@ impl Tokenizer {
             "<|end|>",
             "</s>",
         ];
-        ends.extend(
-            specials
-                .iter()
-                .filter(|s| names.contains(&s.0.as_str()))
-                .map(|s| s.1),
-        );
+        let named = |t: &u32| names.iter().any(|n| n.as_bytes() == vocabulary.raw(*t));
+        ends.extend(specials.tokens().iter().copied().filter(named));
         ends.sort_unstable();
         ends.dedup();
         let bos = id("bos_token_id");
@@ -99,6 +103,8 @@ impl Tokenizer {
             kind,
             vocabulary,
             specials,
+            controls,
+            added,
             bos,
             add_bos,
             ends,
@@ -135,25 +141,28 @@ impl Tokenizer {
             .unwrap_or("")
     }
 
-    /// Appends the bytes this token stands for; special tokens stand for none.
+    /// Appends the bytes this token stands for; control tokens stand for none.
     pub fn decode(&self, token: u32, out: &mut Vec<u8>) {
-        if self.vocabulary.is_special(token) {
+        if self.vocabulary.is_control(token) {
             return;
         }
         match &self.kind {
+            // Spelled as it is, not byte by byte.
+            Kind::ByteLevel(_) if self.vocabulary.is_added(token) => {
+                out.extend_from_slice(self.vocabulary.raw(token));
+            }
             Kind::ByteLevel(_) => bytelevel::decode(self.vocabulary.raw(token), out),
             Kind::SentencePiece(_) => sentencepiece::decode(self.vocabulary.raw(token), out),
         }
     }
 
-    /// Tokens of plain text: names of special tokens in it are text.
+    /// Tokens of plain text: names of control tokens in it are text.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut out = self.start(text)?;
-        self.encode_piece(text, true, &mut out)?;
-        Ok(out)
+        let everything = 0..text.len();
+        self.encode_template(text, std::slice::from_ref(&everything))
     }
 
-    /// Tokens of text in which special tokens count, except within the ranges `literal` (sorted).
+    /// Tokens of text in which control tokens count, except within the ranges `literal` (sorted).
     pub fn encode_template(&self, text: &str, literal: &[Range<usize>]) -> Result<Vec<u32>, Error> {
         let out = self.start(text)?;
         self.encode_marked(text, literal, out, true)
@@ -172,32 +181,44 @@ impl Tokenizer {
         mut out: Vec<u32>,
         first: bool,
     ) -> Result<Vec<u32>, Error> {
-        let mut begin = 0;
-        let mut at = 0;
+        let mut literal = literal.iter().peekable();
+        let (mut begin, mut at) = (0, 0);
         while at < text.len() {
-            let hit = self
-                .special_at(text, at)
-                .filter(|(s, _)| !literal.iter().any(|r| r.start < at + s.len() && at < r.end));
-            let Some((s, token)) = hit else {
+            while literal.peek().is_some_and(|r| r.end <= at) {
+                literal.next();
+            }
+            let (inside, limit) = match literal.peek() {
+                Some(r) if r.start <= at => (true, r.end),
+                Some(r) => (false, r.start),
+                None => (false, text.len()),
+            };
+            let specials = if inside { &self.added } else { &self.specials };
+            // A special token lies on one side of a border.
+            let hit = specials.longest(&self.vocabulary, &text.as_bytes()[at..limit]);
+            let Some((token, len)) = hit else {
                 at += 1;
                 continue;
             };
             self.encode_piece(&text[begin..at], first && begin == 0, &mut out)?;
             // A template that writes the first token itself does not get it twice.
-            if !(first
-                && out.len() == 1
-                && Some(*token) == self.bos
-                && self.add_bos
-                && begin == 0
-                && at == 0)
-            {
-                out.push(*token);
+            let again = first && at == 0 && self.add_bos && Some(token) == self.bos;
+            if !(again && out.len() == 1) {
+                out.push(token);
             }
-            at += s.len();
+            at += len;
             begin = at;
         }
         self.encode_piece(&text[begin..], first && begin == 0, &mut out)?;
         Ok(out)
+    }
+
+    /// Where in a text a control token could be read, had the text come from the template: where
+    /// there is a control token's name, or the beginning of one that the text's end cuts off.
+    pub fn control_names<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
+        (0..text.len()).filter(|at| {
+            self.controls
+                .meets(&self.vocabulary, &text.as_bytes()[*at..])
+        })
     }
 
     fn start(&self, text: &str) -> Result<Vec<u32>, Error> {
@@ -209,21 +230,19 @@ impl Tokenizer {
         })
     }
 
-    fn special_at(&self, text: &str, at: usize) -> Option<&(String, u32)> {
-        if !text.is_char_boundary(at) || !matches!(text.as_bytes()[at], b'<' | b'[') {
-            return None;
-        }
-        self.specials
-            .iter()
-            .find(|(s, _)| text[at..].starts_with(s.as_str()))
-    }
-
     fn encode_piece(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
         match &self.kind {
             Kind::ByteLevel(t) => t.encode(text, &self.vocabulary, out)?,
+            // What stands for a space is one, also before added tokens are looked for.
+            Kind::SentencePiece(_) if text.contains(sentencepiece::SPACE) => {
+                let text = text.replace(sentencepiece::SPACE, " ");
+                let everything = 0..text.len();
+                let literal = std::slice::from_ref(&everything);
+                *out = self.encode_marked(&text, literal, std::mem::take(out), first)?;
+            }
             Kind::SentencePiece(s) => s.encode(text, first, &self.vocabulary, out),
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::{Error, unsupported};
 use weights::{ByteSource, GgufFile};
 
 /// The character SentencePiece writes for a space.
-const SPACE: &str = "\u{2581}";
+pub const SPACE: &str = "\u{2581}";
 
 /// The words by their spelling, and how good each is.
 pub struct SentencePiece {
@@ -43,7 +43,7 @@ impl SentencePiece {
                 vocabulary.len()
             )));
         }
-        let words = Words::new(vocabulary, |t| vocabulary.is_text(t));
+        let words = Words::new(vocabulary, |t| vocabulary.is_text(t))?;
         let bytes = (0..=255u8)
             .map(|b| words.get(vocabulary, format!("<0x{b:02X}>").as_bytes()))
             .collect();

@@ -2,6 +2,7 @@
 //! It takes some 150 instructions a word to build, on chain after every upgrade.
 
 use super::vocabulary::Vocabulary;
+use crate::{Error, unsupported};
 
 /// Open addressing with linear probing, at most a third full.
 pub struct Words {
@@ -72,20 +73,39 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
+/// Slots that may be looked at for each word when the table is made. Real vocabularies need one or
+/// two; those that were made to collide would take for ever.
+const PROBES_A_WORD: usize = 32;
+/// And for any one of them.
+pub const MOST_PROBES: usize = 256;
+
 impl Words {
     /// Of the tokens for which `keep` holds; of two with one spelling the first counts.
-    pub fn new(vocabulary: &Vocabulary, keep: impl Fn(u32) -> bool) -> Self {
+    ///
+    /// # Errors
+    /// Words that were chosen to have one hash.
+    pub fn new(vocabulary: &Vocabulary, keep: impl Fn(u32) -> bool) -> Result<Self, Error> {
         let size = (3 * vocabulary.len()).next_power_of_two();
         let mut words = Self {
             slots: vec![0; size],
         };
+        let mut probes = 1_000 + PROBES_A_WORD * vocabulary.len();
+        let mask = size - 1;
         for token in (0..vocabulary.len() as u32).filter(|t| keep(*t)) {
+            let start = hash(vocabulary.raw(token)) as usize;
             let slot = words.find(vocabulary, vocabulary.raw(token));
+            let looked_at = slot.wrapping_sub(start) & mask;
+            probes = probes.saturating_sub(looked_at);
+            if probes == 0 || looked_at > MOST_PROBES {
+                return Err(unsupported(
+                    "tokenizer.ggml.tokens has too many words of one hash",
+                ));
+            }
             if words.slots[slot] == 0 {
                 words.slots[slot] = token + 1;
             }
         }
-        words
+        Ok(words)
     }
 
     /// The token of this spelling.

@@ -5,6 +5,7 @@ import { exportChat } from '../text/export';
 import { Composer } from './Composer';
 import { Icon, IconButton } from './icons';
 import { AssistantTurn, SystemTurn, UserTurn } from './TurnView';
+import { Waiting } from './Waiting';
 
 const EXAMPLES = [
   'What is gravity?',
@@ -126,16 +127,7 @@ export function Conversation({ onSettings }: { onSettings: () => void }) {
             );
           })}
           {pending && <UserTurn content={pending.content} pending busy />}
-          {pending && (
-            <p class="doing">
-              <span class="dots" aria-hidden="true">
-                <i />
-                <i />
-                <i />
-              </span>
-              Sending
-            </p>
-          )}
+          {pending && <Waiting words="Sending" />}
         </div>
         {!atEnd && (
           <button type="button" class="to-end" aria-label="To the end" onClick={() => end(true)}>

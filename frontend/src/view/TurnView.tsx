@@ -8,6 +8,7 @@ import { Details } from './Details';
 import { IconButton } from './icons';
 import { Markdown } from './Markdown';
 import { Rounds } from './Rounds';
+import { Waiting } from './Waiting';
 
 /** The system prompt of a chat. */
 export function SystemTurn({ content }: { content: string }) {
@@ -79,16 +80,7 @@ function Doing({ live }: { live: Progress | null }) {
   } else if (generation && generation.generated_tokens === 0) {
     words = `Reading: ${count(generation.prompt_tokens_done)} of ${plural(generation.prompt_tokens, 'token')}`;
   } else if (generation) words = 'Writing';
-  return (
-    <p class="doing">
-      <span class="dots" aria-hidden="true">
-        <i />
-        <i />
-        <i />
-      </span>
-      {words}
-    </p>
-  );
+  return <Waiting words={words} />;
 }
 
 function ending(turn: Turn): string | null {

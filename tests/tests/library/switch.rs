@@ -10,7 +10,7 @@ const LONG: &str = "On and on and on";
 #[test]
 fn a_switch_while_generations_run_loses_and_mixes_nothing() -> Result<()> {
     let [a, b] = two()?;
-    let (long, short) = (drawn(1_500, 5), greedy(20));
+    let (long, short) = (drawn(3_000, 5), greedy(20));
     let (long_a, short_a) = (alone(&a, LONG, &long)?, alone(&a, "Hello", &short)?);
     let (long_b, short_b) = (alone(&b, LONG, &long)?, alone(&b, "Hello", &short)?);
     ensure!(long_a.token_ids != long_b.token_ids && short_a.token_ids != short_b.token_ids);
@@ -18,7 +18,7 @@ fn a_switch_while_generations_run_loses_and_mixes_nothing() -> Result<()> {
     let mut d = Direct::install(&e2e::wasm()?)?;
     d.upload(&a.bytes)?;
     d.one_message_a_round();
-    d.budget(6_000_000)?;
+    d.budget(14_000_000)?;
     let old = start(&mut d, caller(1), None, LONG, long.clone())??.id;
     d.rounds(10);
 
@@ -68,6 +68,13 @@ fn a_switch_while_generations_run_loses_and_mixes_nothing() -> Result<()> {
     }
     let (old, new) = (d.finish(caller(1), old)?, d.finish(caller(3), new)?);
     ensure!(hex(&old.model_sha256) == a.name() && hex(&new.model_sha256) == b.name());
+    for end in [&old, &new] {
+        ensure!(
+            matches!(end.state, GenerationState::Finished(_)),
+            "{:?}",
+            end.state
+        );
+    }
     ensure!(old.token_ids == long_a.token_ids, "the old one");
     ensure!(new.token_ids == long_b.token_ids, "the new one");
 

@@ -8,15 +8,15 @@ use e2e::native::Native;
 use e2e::reference::Reference;
 use e2e::tiny::{Random, Tiny, Value};
 
-const QUANTIZATIONS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K];
+pub const QUANTIZATIONS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K];
 /// Tokens read, and tokens generated after them.
-const PROMPT: usize = 24;
-const GENERATED: usize = 16;
+pub const PROMPT: usize = 24;
+pub const GENERATED: usize = 16;
 /// Where the reference's two best logits are closer than this, either may be the likeliest.
-const CLOSE: f32 = 0.02;
+pub const CLOSE: f32 = 0.02;
 
 /// A model of this architecture: three layers, heads of 64.
-fn model(architecture: &'static str) -> Tiny {
+pub fn model(architecture: &'static str) -> Tiny {
     let base = (
         format!("{architecture}.rope.freq_base"),
         Value::F32(100_000.0),
@@ -36,7 +36,7 @@ fn model(architecture: &'static str) -> Tiny {
 }
 
 /// Adds vectors to each layer: names after `blk.N.` and lengths.
-fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
+pub fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
     for layer in 0..model.layers {
         for (name, len) in vectors {
             model.vectors.push((format!("blk.{layer}.{name}"), *len));
@@ -46,7 +46,7 @@ fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
 }
 
 /// Cosine of the angle between two vectors.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter()
             .zip(b)
