@@ -32,7 +32,7 @@ fn measure(d: &mut Direct, prompt: &str, tokens: u32) -> Result<(u64, u64, u32)>
 }
 
 fn check(file: PathBuf) -> Result<()> {
-    let plan = Plan::of(&ModelFile::open(&[file.clone()])?)?;
+    let plan = Plan::of(&ModelFile::open(std::slice::from_ref(&file))?)?;
     println!("{}", plan.table());
     let mut d = Direct::install(&e2e::wasm()?)?;
     let before = d.instructions();

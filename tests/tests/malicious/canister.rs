@@ -15,7 +15,15 @@ const MOST: u64 = 800_000_000;
 
 fn generate(d: &mut Direct, input: Input) -> Result<Outcome<Started>> {
     let options = Some(greedy(4));
-    d.update(caller(0), "generate", (GenerateRequest { input, options },))
+    d.update(
+        caller(0),
+        "generate",
+        (GenerateRequest {
+            input,
+            options,
+            model: None,
+        },),
+    )
 }
 
 /// A round that traps would end with another error, and a call that traps with a reject.
