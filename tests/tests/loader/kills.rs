@@ -8,9 +8,10 @@ use e2e::Testbed;
 use loader::shards::ShardedFile;
 use loader::types::Phase;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const KILLS: u32 = 10;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Numbers that look random.
 fn random() -> u64 {
@@ -47,26 +48,19 @@ async fn killed_ten_times_it_sends_nothing_more_than_once_too_often() -> Result<
             .spawn()?;
         Ok(child)
     };
-    let mut killed = 0;
-    let mut pause = 600;
+    let through = || proxy.chunks().values().sum::<u32>();
     for _ in 0..KILLS {
+        // At a moment that is not known before: after some more chunks, while others are on their way.
+        let (until, begin) = (through() + (random() % 9) as u32, Instant::now());
         let mut child = start()?;
-        tokio::time::sleep(Duration::from_millis(pause + random() % 400)).await;
-        if child.try_wait()?.is_some() {
-            break;
+        while through() <= until && begin.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_micros(random() % 3_000)).await;
         }
+        ensure!(child.try_wait()?.is_none(), "it ended before it was killed");
         // On Unix this is SIGKILL.
         child.kill()?;
         child.wait()?;
-        killed += 1;
-        let chunks: u32 = proxy.chunks().values().sum();
-        println!("killed after {chunks} chunks");
-        // At least some of the file is to go through each time, and not all before the last.
-        pause = if chunks < 9 * killed {
-            pause + 200
-        } else {
-            pause.saturating_sub(100).max(300)
-        };
+        println!("killed after {} chunks", through());
     }
     let output = start()?.wait_with_output()?;
     ensure!(output.status.success(), "{output:?}");
@@ -81,7 +75,7 @@ async fn killed_ten_times_it_sends_nothing_more_than_once_too_often() -> Result<
         counts.values().sum::<u32>(),
     );
     println!(
-        "{killed} kills: {needed} chunks of 1 MB, sent {sent}; most often: {:?}",
+        "{KILLS} kills: {needed} chunks of 1 MB, sent {sent}; most often: {:?}",
         counts.values().max()
     );
     ensure!(
