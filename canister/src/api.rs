@@ -116,6 +116,7 @@ pub enum Phase {
     Restoring,
     Ready,
     Failed,
+    Stored,
 }
 
 impl Phase {
@@ -134,6 +135,45 @@ pub struct ModelStatus {
     pub info: Option<ModelInfo>,
 }
 
+/// A model of the library.
+#[derive(CandidType, Deserialize)]
+pub struct ModelEntry {
+    pub sha256: ByteBuf,
+    pub status: ModelStatus,
+    pub aliases: Vec<String>,
+    pub generations: u32,
+    pub stable_bytes: u64,
+    pub heap_bytes: u64,
+    pub cache_pages: u32,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct AliasEntry {
+    pub alias: String,
+    pub model_sha256: ByteBuf,
+    pub next_sha256: Option<ByteBuf>,
+    pub previous_sha256: Vec<ByteBuf>,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct Models {
+    pub models: Vec<ModelEntry>,
+    pub aliases: Vec<AliasEntry>,
+    pub shelves_free: u32,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct AliasSet {
+    pub alias: String,
+    pub model: String,
+}
+
+#[derive(CandidType, Deserialize)]
+pub struct ModelDelete {
+    pub model: String,
+    pub force: bool,
+}
+
 #[derive(CandidType, Deserialize)]
 pub struct ManifestSummary {
     pub name: String,
@@ -150,6 +190,7 @@ pub struct ModelInfo {
     pub context_length: u32,
     pub vocabulary: u32,
     pub packed_bytes: u64,
+    pub page_bytes: u64,
     pub verify_instructions: u64,
     pub prepare_instructions: u64,
     pub restore_instructions: u64,
@@ -341,6 +382,7 @@ pub struct Options {
 pub struct GenerateArgs {
     pub input: Input,
     pub options: Option<Options>,
+    pub model: Option<String>,
 }
 
 #[derive(CandidType, Deserialize)]
@@ -394,6 +436,7 @@ pub struct Generation {
     pub chat: Option<u64>,
     pub queue: Option<QueuePlace>,
     pub recent_rounds: Vec<RoundFigures>,
+    pub model_sha256: ByteBuf,
 }
 
 #[derive(CandidType, Deserialize)]
@@ -467,6 +510,7 @@ pub struct ChatSendArgs {
     pub chat: u64,
     pub content: String,
     pub options: Option<Options>,
+    pub model: Option<String>,
     pub replace_from: Option<u32>,
 }
 

@@ -4,6 +4,7 @@ use crate::accounts::Accounts;
 use crate::api::{LogEntry, Phase};
 use crate::chat_store::ChatStore;
 use crate::durable::{Control, Record};
+use crate::library::Library;
 use crate::memory::{self, Region};
 use crate::model_job::Loading;
 use crate::pages::Pages;
@@ -15,7 +16,7 @@ use engine::template::Template;
 use engine::{Generation, Model, Tokenizer};
 use ic_stable_structures::{StableBTreeMap, StableCell};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A model in the heap, ready to run.
 pub struct Loaded {
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub tokenizer: Tokenizer,
     pub template: Template,
     pub workspace: Workspace,
+    /// What its pieces of work have cost.
+    pub experience: Experience,
 }
 
 /// A generation in the heap: its record is in stable memory at the end of every message.
@@ -39,10 +42,14 @@ pub struct Running {
 /// The heap's part; all of it can be made again from stable memory.
 #[derive(Default)]
 pub struct Heap {
-    pub loading: Option<Loading>,
-    pub loaded: Option<Loaded>,
+    /// By shelf.
+    pub loading: BTreeMap<u8, Loading>,
+    pub loaded: BTreeMap<u8, Loaded>,
+    /// Shelves whose models did not fit beside others.
+    pub blocked: BTreeSet<u8>,
     pub running: BTreeMap<u64, Running>,
-    pub experience: Experience,
+    /// Whether the last round was a model's.
+    pub model_had_turn: bool,
     pub entropy_asked: bool,
 }
 
@@ -50,6 +57,7 @@ pub struct Heap {
 pub struct App {
     pub control: Control,
     cell: StableCell<Control, Region>,
+    pub library: Library,
     pub records: StableBTreeMap<u64, Record, Region>,
     pub pages: Pages,
     pub chats: ChatStore,
@@ -75,13 +83,31 @@ impl App {
         let records: StableBTreeMap<u64, Record, Region> =
             StableBTreeMap::init(memory::generations());
         let accounts = Accounts::open();
+        let mut control = cell.get().clone();
+        let mut library = Library::open();
+        if let Some(model) = control
+            .only_model
+            .take()
+            .filter(|m| m.phase != Phase::Empty)
+        {
+            library.put(0, model);
+        }
+        let mut pages = Pages::default();
+        for (shelf, model) in library.iter() {
+            pages.open_shelf(shelf, model.info.page_bytes);
+        }
+        let shelf = |id| {
+            let record = records.get(&id)?;
+            library.find(&record.model)
+        };
         Self {
-            control: cell.get().clone(),
+            queue: Queue::open(&accounts, shelf),
+            control,
             cell,
+            library,
             records,
-            pages: Pages::open(memory::slots(), memory::blocks()),
+            pages,
             chats: ChatStore::open(),
-            queue: Queue::open(&accounts),
             accounts,
             log: StableBTreeMap::init(memory::log()),
             heap: Heap::default(),
@@ -94,22 +120,15 @@ impl App {
         self.cell.set(self.control.clone());
     }
 
-    /// The phase as callers see it.
-    pub fn phase(&self) -> Phase {
-        match self.control.model.phase {
-            Phase::Ready if self.heap.loaded.is_none() => Phase::Restoring,
-            phase => phase,
-        }
-    }
-
     /// Puts a record back.
     pub fn put(&mut self, record: Record) {
         self.records.insert(record.id, record);
     }
 
-    /// Bytes of a page of the KV cache; 0 without a model.
+    /// Bytes of a page of the default model's KV cache; 0 without a model.
     pub fn page_bytes(&self) -> u64 {
-        let shape = |l: &Loaded| engine::kv::KvShape::of(&l.model.config).block_bytes() as u64;
-        self.heap.loaded.as_ref().map_or(0, shape)
+        let shelf = crate::aliases::default_shelf(self);
+        let model = shelf.and_then(|shelf| self.library.get(shelf));
+        model.map_or(0, |m| m.info.page_bytes)
     }
 }

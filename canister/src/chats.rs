@@ -157,9 +157,9 @@ pub fn send(app: &mut App, owner: Principal, args: ChatSendArgs) -> Result<Start
             "content is empty: ask something".into(),
         ));
     }
-    let mut wish = generations::admit(app, owner, args.options)?;
-    let model = app.control.model.sha256;
-    let loaded = generations::ready(app)?;
+    let mut wish = generations::admit(app, owner, args.model.as_deref(), args.options)?;
+    let (shelf, loaded) = generations::ready(app, args.model.as_deref())?;
+    let model = app.library.get(shelf).map_or([0; 32], |m| m.sha256);
     let question = Question {
         content: &args.content,
         keep,

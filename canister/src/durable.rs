@@ -1,12 +1,12 @@
 //! What lasts besides bytes of weights and caches: the control record, and records of generations,
-//! chats, their turns and their owners, in postcard encoding. Every value but the control record
+//! models, chats, their turns and their owners, in postcard encoding. Every value but the control record
 //! (whose first field is the layout) begins with a byte that says its version.
 
 use crate::api::{
     Config, Error, Finish, LogEntry, ModelInfo, Overflow, Phase, Role, RoundFigures, Totals,
 };
 use crate::pages::Page;
-use crate::v1;
+use crate::{v1, v2};
 use candid::Principal;
 use engine::SamplerOptions;
 use engine::forward::{Forward, Stage};
@@ -23,7 +23,9 @@ pub struct Control {
     /// Version of the stable layout.
     pub layout: u32,
     pub config: Config,
-    pub model: ModelRecord,
+    pub aliases: Vec<Alias>,
+    /// The model of a layout that had room for one, until it is in the library.
+    pub only_model: Option<ModelRecord>,
     /// The round that is out, if any.
     pub mark: Option<Mark>,
     pub next_sequence: u64,
@@ -51,14 +53,15 @@ pub struct Control {
 }
 
 /// Version of the stable layout this program writes.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 impl Default for Control {
     fn default() -> Self {
         Self {
             layout: LAYOUT,
             config: Config::default(),
-            model: ModelRecord::default(),
+            aliases: Vec::new(),
+            only_model: None,
             mark: None,
             next_sequence: 1,
             next_id: 1,
@@ -79,10 +82,22 @@ impl Default for Control {
     }
 }
 
-/// The model's way from an upload to ready.
+/// A name under which callers ask for a model.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Alias {
+    pub name: String,
+    /// SHA-256 of the model it means now.
+    pub model: [u8; 32],
+    /// Of the one it is to mean as soon as that is ready.
+    pub next: Option<[u8; 32]>,
+    /// Of those it meant before, the last at the end.
+    pub previous: Vec<[u8; 32]>,
+}
+
+/// A model's way from an upload to ready.
 #[derive(Serialize, Deserialize, Clone)]
 pub struct ModelRecord {
-    /// `Restoring` is never stored: it is `Ready` while the heap is not.
+    /// `Restoring` and `Stored` are never stored: they are `Ready` while the heap is not.
     pub phase: Phase,
     pub name: String,
     pub size: u64,
@@ -120,7 +135,8 @@ impl Default for ModelRecord {
 /// What a round is for.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
-    Model,
+    /// Of the model on this shelf.
+    Model(u8),
     Generation(u64),
     Migration,
 }
@@ -386,6 +402,7 @@ macro_rules! versioned {
 versioned!(Record, |bytes: &[u8]| {
     postcard::from_bytes(bytes).ok().map(v1::Record::convert)
 });
+versioned!(ModelRecord);
 versioned!(Chat);
 versioned!(Turn);
 versioned!(Account);
@@ -403,6 +420,7 @@ impl Storable for Control {
         // Its first field, the layout, is one byte.
         match bytes.first() {
             Some(1) => postcard::from_bytes(&bytes).map(v1::Control::convert),
+            Some(2) => postcard::from_bytes(&bytes).map(v2::Control::convert),
             _ => postcard::from_bytes(&bytes),
         }
         .unwrap_or_else(|_| ic_cdk::trap("the control record cannot be read"))

@@ -61,14 +61,17 @@ pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> Turn {
         app.queue.remove(id);
         return Turn::Advanced;
     };
+    let Some(shelf) = app.queue.shelf(id) else {
+        return Turn::Advanced;
+    };
     let start = system::instructions();
     let drawn = record.generated().len();
     let spent = (record.prompt_instructions, record.generate_instructions);
     let place = (record.computed, record.stage, drawn);
-    let mut result = work(app, &mut record, limit);
+    let mut result = work(app, shelf, &mut record, limit);
     if matches!(result, Err(Error::BudgetTooSmall { .. })) {
         match full {
-            Some(full) if full > limit => result = work(app, &mut record, full),
+            Some(full) if full > limit => result = work(app, shelf, &mut record, full),
             Some(_) => {}
             None => return Turn::TooSmall,
         }
@@ -108,15 +111,16 @@ pub fn run(app: &mut App, id: u64, limit: u64, full: Option<u64>) -> Turn {
     turn
 }
 
-fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
+fn work(app: &mut App, shelf: u8, record: &mut Record, budget: u64) -> Result<(), Error> {
     let id = record.id;
     let now = app.control.rounds;
     let Some(Loaded {
         model,
         tokenizer,
         workspace,
+        experience,
         ..
-    }) = &mut app.heap.loaded
+    }) = app.heap.loaded.get_mut(&shelf)
     else {
         return Ok(());
     };
@@ -136,16 +140,11 @@ fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
         }
     };
     running.last_round = now;
-    if !restore(running, record, budget)? {
+    if !restore(running, shelf, record, budget)? {
         return Ok(());
     }
 
-    let mut pacer = Pacer::new(
-        &Counter,
-        &mut app.heap.experience,
-        budget,
-        OVERHEAD + store_base(&shape),
-    );
+    let mut pacer = Pacer::new(&Counter, experience, budget, OVERHEAD + store_base(&shape));
     let g = &mut running.generation;
     let mut positions = g.computed;
     loop {
@@ -160,6 +159,7 @@ fn work(app: &mut App, record: &mut Record, budget: u64) -> Result<(), Error> {
     }
     if g.finished.is_none() || record.chat.is_some() {
         let place = Place {
+            shelf,
             pages: &mut app.pages,
             chats: &mut app.chats,
             totals: &mut app.control.totals,
@@ -210,7 +210,7 @@ fn make_room(running: &mut std::collections::BTreeMap<u64, Running>, id: u64) {
 }
 
 /// Fills the heap's cache from stable memory, a block at a time. `true`: all of it is there.
-fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, Error> {
+fn restore(running: &mut Running, shelf: u8, record: &Record, budget: u64) -> Result<bool, Error> {
     let shape = running.kv.shape();
     let block = shape.block_bytes();
     let mut worked = false;
@@ -222,7 +222,7 @@ fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, 
         let b = running.restored_blocks;
         running.kv.grow((b + 1) * BLOCK)?;
         let at = u64::from(record.pages[b].slot) * block as u64;
-        memory::kv().read(at, running.kv.block_mut(b));
+        memory::kv(shelf).read(at, running.kv.block_mut(b));
         running.restored_blocks += 1;
         worked = true;
     }
@@ -231,6 +231,7 @@ fn restore(running: &mut Running, record: &Record, budget: u64) -> Result<bool, 
 
 /// Where pages come from: free ones, and those of chats that rest.
 struct Place<'a> {
+    shelf: u8,
     pages: &'a mut Pages,
     chats: &'a mut ChatStore,
     totals: &'a mut Totals,
@@ -243,11 +244,15 @@ impl Place<'_> {
     /// A new page; chats that were not used for longest lose theirs if there is no room.
     fn allocate(&mut self, block_bytes: u64) -> Result<Page, Error> {
         loop {
-            let slot = u64::from(self.pages.next_slot());
-            let within = (u64::from(self.pages.used()) + 1) * block_bytes <= self.max_kv;
+            let slot = u64::from(self.pages.next_slot(self.shelf));
+            let within = self.pages.used_bytes() + block_bytes <= self.max_kv;
             if within
-                && memory::ensure_within(&memory::kv(), (slot + 1) * block_bytes, self.max_stable)
-                && let Some(page) = self.pages.allocate()
+                && memory::ensure_within(
+                    &memory::kv(self.shelf),
+                    (slot + 1) * block_bytes,
+                    self.max_stable,
+                )
+                && let Some(page) = self.pages.allocate(self.shelf)
             {
                 return Ok(page);
             }
@@ -285,7 +290,7 @@ fn store(
         record.pages.push(place.allocate(block_bytes)?);
     }
     running.restored_blocks = record.pages.len();
-    let region = memory::kv();
+    let region = memory::kv(place.shelf);
     let kv = &running.kv;
     let stored: Result<(), std::convert::Infallible> =
         shape.rows(running.stored, end, |block, offset, len| {

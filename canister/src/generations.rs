@@ -1,14 +1,16 @@
 //! Starting generations, reading what they have produced, cancelling them.
 
+use crate::aliases::{self, DEFAULT};
 use crate::api::{self, Error, GenerateArgs, GenerationState, Input, Phase, QueuePlace, Started};
 use crate::app::{App, Loaded};
 use crate::blocks::{self, BLOCK};
 use crate::durable::{Record, StoredOptions};
 use crate::pages::Page;
-use crate::{access, chats, cycles, migration, rounds, system};
+use crate::{access, chats, cycles, migration, models, rounds, system};
 use candid::Principal;
 use engine::generation::Generation;
 use engine::template::Message;
+use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
 /// Tokens an answer has at most if the caller does not say.
@@ -20,14 +22,23 @@ const STABLE_RESERVE: u64 = 16 << 20;
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 256;
 
-/// The model, if it is ready.
-pub fn ready(app: &App) -> Result<&Loaded, Error> {
+/// The model that callers ask for (without a name: the default one) and its shelf, if it is ready.
+pub fn ready<'a>(app: &'a App, model: Option<&str>) -> Result<(u8, &'a Loaded), Error> {
     migration::check(app)?;
-    let phase = app.phase();
-    app.heap.loaded.as_ref().ok_or_else(|| {
+    let shelf = match model {
+        None | Some(DEFAULT) => aliases::default_shelf(app),
+        Some(name) => Some(aliases::resolve(app, name)?),
+    };
+    let loaded = shelf.and_then(|shelf| Some((shelf, app.heap.loaded.get(&shelf)?)));
+    loaded.ok_or_else(|| {
+        let phase = shelf.map_or(Phase::Empty, |shelf| models::phase(app, shelf));
         let hint = match phase {
+            Phase::Empty if app.library.iter().next().is_some() => {
+                "no model is the default: a controller has to call alias_set"
+            }
             Phase::Empty | Phase::Uploading => "upload a model first",
             Phase::Failed => "the last upload failed: see status, then upload again",
+            Phase::Stored => "the model is not in use: a controller has to call alias_set for it",
             _ => "the model is being made ready: try again when status says Ready",
         };
         Error::WrongPhase {
@@ -39,6 +50,8 @@ pub fn ready(app: &App) -> Result<&Loaded, Error> {
 
 /// What a generation is to be, checked; its prompt comes later.
 pub struct Wish {
+    /// Of the model that is asked.
+    shelf: u8,
     options: StoredOptions,
     seed: Option<u64>,
 }
@@ -114,8 +127,13 @@ pub fn stable_room(app: &App) -> Result<(), Error> {
 }
 
 /// Whether `owner` may start a generation now, and with these options.
-pub fn admit(app: &App, owner: Principal, options: Option<api::Options>) -> Result<Wish, Error> {
-    let loaded = ready(app)?;
+pub fn admit(
+    app: &App,
+    owner: Principal,
+    model: Option<&str>,
+    options: Option<api::Options>,
+) -> Result<Wish, Error> {
+    let (shelf, loaded) = ready(app, model)?;
     access::may_generate(app, &owner)?;
     room(app)?;
     cycles::enough(app)?;
@@ -151,6 +169,7 @@ pub fn admit(app: &App, owner: Principal, options: Option<api::Options>) -> Resu
         stops,
     };
     Ok(Wish {
+        shelf,
         options,
         seed: o.seed,
     })
@@ -169,8 +188,9 @@ pub struct Prompt {
 
 /// Starts a generation for `owner`.
 pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Started, Error> {
-    let mut wish = admit(app, owner, args.options)?;
-    let loaded = ready(app)?;
+    let model = args.model.as_deref();
+    let mut wish = admit(app, owner, model, args.options)?;
+    let (_, loaded) = ready(app, model)?;
     let (tokens, public) = match args.input {
         Input::Prompt(text) => (loaded.tokenizer.encode_plain(&text)?, 0),
         Input::Chat(messages) if messages.is_empty() => {
@@ -211,8 +231,9 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
 pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) -> Started {
     let id = app.control.next_id;
     app.control.next_id += 1;
-    let model = app.control.model.sha256;
-    share(app, &owner, &model, &mut prompt);
+    let shelf = wish.shelf;
+    let model = app.library.get(shelf).map_or([0; 32], |m| m.sha256);
+    share(app, shelf, &owner, &model, &mut prompt);
     let (prompt_tokens, seed) = (prompt.tokens.len() as u32, wish.options.seed);
     let reserved = wish.tokens(prompt.tokens.len(), prompt.computed);
     access::reserve(app, &owner, reserved);
@@ -255,7 +276,7 @@ pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) ->
         control,
         ..
     } = app;
-    queue.add(id, owner, weight, control.served, accounts);
+    queue.add(id, shelf, (owner, weight), control.served, accounts);
     forget_oldest(app);
     Started {
         id,
@@ -266,14 +287,14 @@ pub fn begin(app: &mut App, owner: Principal, mut prompt: Prompt, wish: Wish) ->
 
 /// Takes over complete blocks that are in the cache already, as many as there are. At least one
 /// token is left to be read, for its logits.
-fn share(app: &mut App, owner: &Principal, model: &[u8; 32], prompt: &mut Prompt) {
+fn share(app: &mut App, shelf: u8, owner: &Principal, model: &[u8; 32], prompt: &mut Prompt) {
     let readable = &prompt.tokens[..prompt.tokens.len().saturating_sub(1)];
     let names = blocks::keys(model, owner, prompt.public, readable);
     for (b, key) in names.enumerate() {
         if (b + 1) * BLOCK <= prompt.computed {
             continue;
         }
-        let Some(page) = app.pages.find(&key) else {
+        let Some(page) = app.pages.find(shelf, &key) else {
             return;
         };
         for own in prompt.pages.split_off(b.min(prompt.pages.len())) {
@@ -324,6 +345,7 @@ pub fn finish(app: &mut App, mut record: Record) {
         _ => totals.generations_failed += 1,
     }
     app.put(record);
+    models::tidy(app);
 }
 
 fn draw_seed(app: &mut App) -> Result<u64, Error> {
@@ -395,6 +417,7 @@ pub fn view(app: &App, args: &api::ViewArgs) -> Result<api::Generation, Error> {
         chat: r.chat.map(|(id, _)| id),
         queue: (r.end.is_none() && r.rounds == 0).then(|| place(app, r.id)),
         recent_rounds: r.recent,
+        model_sha256: ByteBuf::from(r.model),
     })
 }
 

@@ -4,9 +4,9 @@
 //! A refusal is a trap with the error's name and text, so that whoever calls is told why:
 //! `refused: Unauthorized: …`.
 
-use crate::api::{Error, Phase};
+use crate::api::Error;
 use crate::app::App;
-use crate::{access, cycles, generations, system};
+use crate::{access, cycles, generations, migration, system, upload};
 
 /// Longest argument of everything but a chunk (bytes).
 const MAX_ARGUMENT: usize = 1_300_000;
@@ -30,20 +30,25 @@ fn check(app: &App, method: &str) -> Result<(), Error> {
         "round" => Err(Error::Unauthorized(
             "only the canister itself may call round".into(),
         )),
-        "upload_begin" | "upload_chunk" | "upload_commit" | "upload_abort" | "set_config"
-        | "set_access" | "logs"
+        "upload_begin" | "upload_chunk" | "upload_commit" | "upload_abort" | "alias_set"
+        | "alias_rollback" | "alias_remove" | "model_delete" | "set_config" | "set_access"
+        | "logs"
             if !system::is_controller(&who) =>
         {
             Err(Error::Unauthorized(
                 "only a controller of this canister may do this".into(),
             ))
         }
-        "upload_chunk" if app.phase() != Phase::Uploading => Err(Error::WrongPhase {
-            phase: app.phase().name(),
-            hint: "call upload_begin before sending chunks".into(),
-        }),
+        "upload_chunk" if app.library.uploading().is_none() => Err(upload::wrong_phase(
+            app,
+            "call upload_begin before sending chunks",
+        )),
         "generate" | "prompt" | "chat_send" => {
-            generations::ready(app)?;
+            // Which model is meant is not looked at here.
+            migration::check(app)?;
+            if app.heap.loaded.is_empty() {
+                generations::ready(app, None)?;
+            }
             generations::room(app)?;
             access::may_generate(app, &who)?;
             access::within_quota(app, &who, 0)?;

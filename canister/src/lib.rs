@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod aliases;
 pub mod api;
 mod app;
 mod blocks;
@@ -14,11 +15,14 @@ mod entry;
 mod generation_job;
 mod generations;
 mod inspect;
+mod library;
 mod logs;
 mod memory;
 mod metrics;
 mod migration;
 mod model_job;
+mod models;
+mod page_table;
 mod pages;
 mod prompt;
 mod queue;
@@ -28,6 +32,7 @@ mod status;
 mod system;
 mod upload;
 mod v1;
+mod v2;
 
 use api::*;
 use app::with;
@@ -95,6 +100,15 @@ methods! {
     query upload_missing() -> Vec<Range> = with(|app| upload::missing(app));
     update upload_commit() -> Result<(), Error> = with(upload::commit);
     update upload_abort() -> Result<(), Error> = with(upload::abort);
+
+    query models() -> Models = with(|app| crate::models::list(app));
+    update alias_set(args: AliasSet) -> Result<(), Error> = with(|app| aliases::set(app, &args));
+    update alias_rollback(alias: String) -> Result<(), Error> =
+        with(|app| aliases::roll_back(app, &alias));
+    update alias_remove(alias: String) -> Result<(), Error> =
+        with(|app| aliases::remove(app, &alias));
+    update model_delete(args: ModelDelete) -> Result<(), Error> =
+        with(|app| crate::models::delete(app, &args));
 
     update set_config(patch: ConfigPatch) -> Result<Config, Error> =
         with(|app| crate::status::set_config(app, patch));

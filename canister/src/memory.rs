@@ -3,11 +3,11 @@
 //! | id | region | what lies there |
 //! | --- | --- | --- |
 //! | 0 | control | one cell: [`crate::durable::Control`] |
-//! | 1 | chunks | for each chunk of the upload: XXH64 (8 bytes), received (1 byte) |
-//! | 2 | file | the model file, byte for byte |
-//! | 3 | packed | the packed weights, byte for byte as in the heap |
+//! | 1 | chunks | for each chunk of a model's file: XXH64 (8 bytes), received (1 byte) |
+//! | 2 | file | the model's file, byte for byte |
+//! | 3 | packed | its packed weights, byte for byte as in the heap |
 //! | 4 | generations | map: id → [`crate::durable::Record`] |
-//! | 5 | KV | blocks of 64 positions, all of one size, in slots |
+//! | 5 | KV | its cache: blocks of 64 positions, all of one size, in slots |
 //! | 6 | chats | map: id → [`crate::durable::Chat`] |
 //! | 7 | owners | map: owner, chat → nothing |
 //! | 8 | turns | map: chat, number → [`crate::durable::Turn`] |
@@ -18,6 +18,11 @@
 //! | 13 | accounts | map: principal → [`crate::durable::Account`] |
 //! | 14 | queue | map: generation that has not ended → [`crate::durable::Queued`] |
 //! | 15 | log | map: number → [`crate::api::LogEntry`] |
+//! | 16 | models | map: shelf → [`crate::durable::ModelRecord`] |
+//! | 32 + 6 n … 37 + 6 n | chunks, file, packed, KV, slots, blocks | of shelf n + 1; those of shelf 0 are 1, 2, 3, 5, 10, 11 |
+//!
+//! A region never shrinks (nor does stable memory): a shelf that is free keeps its regions for the
+//! next model that comes onto it.
 
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
@@ -39,20 +44,8 @@ fn region(id: u8) -> Region {
 pub fn control() -> Region {
     region(0)
 }
-pub fn chunks() -> Region {
-    region(1)
-}
-pub fn file() -> Region {
-    region(2)
-}
-pub fn packed() -> Region {
-    region(3)
-}
 pub fn generations() -> Region {
     region(4)
-}
-pub fn kv() -> Region {
-    region(5)
 }
 pub fn chats() -> Region {
     region(6)
@@ -66,12 +59,6 @@ pub fn turns() -> Region {
 pub fn histories() -> Region {
     region(9)
 }
-pub fn slots() -> Region {
-    region(10)
-}
-pub fn blocks() -> Region {
-    region(11)
-}
 pub fn resting() -> Region {
     region(12)
 }
@@ -84,10 +71,56 @@ pub fn queue() -> Region {
 pub fn log() -> Region {
     region(15)
 }
+pub fn models() -> Region {
+    region(16)
+}
 
-/// Every region's name and bytes, in the order of their numbers.
-pub fn sizes() -> Vec<(&'static str, u64)> {
-    const NAMES: [&str; 16] = [
+/// Models there may be at once.
+pub const SHELVES: u8 = 16;
+
+/// The regions of a shelf, in this order.
+const ON_A_SHELF: [&str; 6] = ["chunks", "file", "packed", "kv", "slots", "blocks"];
+
+/// Shelf 0 has the regions that a canister with one model had.
+fn on_shelf(shelf: u8, part: u8) -> u8 {
+    match (shelf, part) {
+        (0, 0..3) => 1 + part,
+        (0, 3) => 5,
+        (0, _) => 6 + part,
+        _ => 32 + ON_A_SHELF.len() as u8 * (shelf - 1) + part,
+    }
+}
+
+pub fn chunks(shelf: u8) -> Region {
+    region(on_shelf(shelf, 0))
+}
+pub fn file(shelf: u8) -> Region {
+    region(on_shelf(shelf, 1))
+}
+pub fn packed(shelf: u8) -> Region {
+    region(on_shelf(shelf, 2))
+}
+pub fn kv(shelf: u8) -> Region {
+    region(on_shelf(shelf, 3))
+}
+pub fn slots(shelf: u8) -> Region {
+    region(on_shelf(shelf, 4))
+}
+pub fn blocks(shelf: u8) -> Region {
+    region(on_shelf(shelf, 5))
+}
+
+/// Bytes of a shelf's regions.
+pub fn shelf_bytes(shelf: u8) -> u64 {
+    (0..ON_A_SHELF.len() as u8)
+        .map(|part| region(on_shelf(shelf, part)).size() * PAGE)
+        .sum()
+}
+
+/// Every region's name and bytes, in the order of their numbers. Of shelves beyond the first those
+/// that were ever used.
+pub fn sizes() -> Vec<(String, u64)> {
+    const NAMES: [&str; 17] = [
         "control",
         "chunks",
         "file",
@@ -104,11 +137,21 @@ pub fn sizes() -> Vec<(&'static str, u64)> {
         "accounts",
         "queue",
         "log",
+        "models",
     ];
-    let sized = (0..)
+    let size = |id| region(id).size() * PAGE;
+    let first = (0..)
         .zip(NAMES)
-        .map(|(id, name)| (name, region(id).size() * PAGE));
-    sized.collect()
+        .map(|(id, name)| (name.to_owned(), size(id)));
+    let others = (1..SHELVES).flat_map(|shelf| {
+        (0..).zip(ON_A_SHELF).map(move |(part, name)| {
+            let bytes = size(on_shelf(shelf, part));
+            (format!("{name} {shelf}"), bytes)
+        })
+    });
+    first
+        .chain(others.filter(|(_, bytes)| *bytes > 0))
+        .collect()
 }
 
 const PAGE: u64 = 65_536;

@@ -104,7 +104,7 @@ pub fn text(app: &App) -> String {
     );
     let regions: Vec<_> = memory::sizes()
         .into_iter()
-        .map(|(name, bytes)| label("region", name, bytes as f64))
+        .map(|(name, bytes)| label("region", &name, bytes as f64))
         .collect();
     put(
         "region_bytes",

@@ -6,6 +6,9 @@ use crate::app::App;
 use crate::durable::LAYOUT;
 use crate::{access, logs, system};
 
+/// The shelf of the one model that older layouts had.
+const ONLY: u8 = 0;
+
 /// Whether everything is in this layout.
 pub fn done(app: &App) -> bool {
     app.control.layout == LAYOUT
@@ -29,29 +32,33 @@ pub fn renew(app: &mut App) {
         return;
     }
     app.control.engine = engine::VERSION;
-    let model = &mut app.control.model;
-    if matches!(model.phase, Phase::Ready | Phase::Preparing) {
-        model.phase = Phase::Preparing;
-        model.prepared = 0;
-        model.info.prepare_instructions = 0;
+    for shelf in app.library.shelves() {
+        app.library.edit(shelf, |model| {
+            if matches!(model.phase, Phase::Ready | Phase::Preparing) {
+                model.phase = Phase::Preparing;
+                model.prepared = 0;
+                model.info.prepare_instructions = 0;
+            }
+        });
+        app.pages.reset(shelf);
     }
-    app.pages.reset();
     app.chats.forget_resting();
 }
 
 /// One round's part: records are read in the old form and put back in the new one.
 pub fn run(app: &mut App, budget: u64) {
+    let only = app.library.get(ONLY).map_or([0; 32], |m| m.sha256);
     while let Some(entry) = app.records.range(app.control.migrated + 1..).next() {
         let mut record = entry.value();
         let id = record.id;
         if record.end.is_none() && !app.queue.contains(id) {
-            record.model = app.control.model.sha256;
+            record.model = only;
             record.reserved =
                 u64::from(record.options.max_tokens) + u64::from(record.prompt_tokens);
             let owner = record.owner;
             access::reserve(app, &owner, record.reserved);
             let (served, accounts) = (app.control.served, &mut app.accounts);
-            app.queue.add(id, owner, 1, served, accounts);
+            app.queue.add(id, ONLY, (owner, 1), served, accounts);
         }
         app.put(record);
         app.control.migrated = id;

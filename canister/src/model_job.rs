@@ -1,11 +1,14 @@
-//! The model's way to ready, a slice a round: hash the file, pack it, fill the heap, build the
+//! A model's way to ready, a slice a round: hash the file, pack it, fill the heap, build the
 //! tokenizer. After an upgrade the same steps run again from what stable memory holds.
 
 use crate::api::{Error, ModelInfo, Phase};
 use crate::app::{App, Loaded};
+use crate::durable::ModelRecord;
 use crate::memory::{self, StoredFile};
-use crate::system;
+use crate::{aliases, models, system};
 use engine::forward::Workspace;
+use engine::kv::KvShape;
+use engine::pacer::Experience;
 use engine::template::Template;
 use engine::{Model, Tokenizer};
 use ic_stable_structures::Memory;
@@ -43,82 +46,111 @@ const WRITE_SLICE: u64 = 1 << 20;
 /// Instructions one batch of packing may need.
 const PACK_BATCH: u64 = 8_000_000;
 
-fn stored_file(app: &App) -> StoredFile {
+fn stored_file(model: &ModelRecord, shelf: u8) -> StoredFile {
     StoredFile {
-        region: memory::file(),
-        len: app.control.model.size,
+        region: memory::file(shelf),
+        len: model.size,
     }
 }
 
-/// Works until `budget` instructions are used or the model is ready.
-pub fn run(app: &mut App, budget: u64) {
+/// Works on the model of a shelf until `budget` instructions are used or it is ready.
+pub fn run(app: &mut App, shelf: u8, budget: u64) {
+    let Some(mut model) = app.library.get(shelf).cloned() else {
+        return;
+    };
     let start = system::instructions();
-    let phase = app.phase();
-    if let Err(e) = advance(app, budget) {
-        system::log(&format!("model: {e:?}"));
-        app.heap.loading = None;
-        app.control.model.phase = Phase::Failed;
-        app.control.model.error = Some(e);
-    }
+    let phase = models::phase(app, shelf);
+    let result = advance(app, shelf, &mut model, budget);
     let spent = system::instructions() - start;
-    let info = &mut app.control.model.info;
+    let info = &mut model.info;
     match phase {
         Phase::Verifying => info.verify_instructions += spent,
         Phase::Preparing => info.prepare_instructions += spent,
         _ => info.restore_instructions += spent,
     }
+    app.library.put(shelf, model);
+    match result {
+        Err(e) => fail(app, shelf, e),
+        Ok(()) if app.heap.loaded.contains_key(&shelf) => aliases::settle(app),
+        Ok(()) => {}
+    }
 }
 
-fn advance(app: &mut App, budget: u64) -> Result<(), Error> {
-    if app.control.model.phase == Phase::Verifying {
+/// A model cannot be made ready. If others are in the heap and there was no room beside them, it stays
+/// as it is and is tried again when one of them has gone.
+pub fn fail(app: &mut App, shelf: u8, error: Error) {
+    system::log(&format!("model on shelf {shelf}: {error:?}"));
+    app.heap.loading.remove(&shelf);
+    let others = !app.heap.loaded.is_empty() || !app.heap.loading.is_empty();
+    let no_room = matches!(error, Error::OutOfMemory(_) | Error::RoundFailed(_));
+    if others && no_room {
+        app.heap.blocked.insert(shelf);
+    }
+    let mut failed = None;
+    app.library.edit(shelf, |m| {
+        if !(others && no_room) {
+            m.phase = Phase::Failed;
+            failed = Some(m.sha256);
+        }
+        m.error = Some(error);
+    });
+    for alias in &mut app.control.aliases {
+        alias.next = alias.next.filter(|next| Some(*next) != failed);
+    }
+}
+
+fn advance(app: &mut App, shelf: u8, m: &mut ModelRecord, budget: u64) -> Result<(), Error> {
+    let source = stored_file(m, shelf);
+    if m.phase == Phase::Verifying {
         // What follows begins in a round of its own, so that each is accounted for by itself.
-        return verify(app, budget);
+        return verify(&source, m, budget);
     }
-    if app.heap.loading.is_none() {
-        let source = stored_file(app);
-        let file = GgufFile::read(&source)?;
-        let model = Model::plan(&file)?;
-        let info = &mut app.control.model.info;
-        *info = ModelInfo {
-            architecture: model.config.architecture.name().into(),
-            parameters: model.layout.parameters,
-            layers: model.config.layers as u32,
-            context_length: model.config.context_length as u32,
-            vocabulary: model.config.vocabulary as u32,
-            packed_bytes: model.layout.bytes,
-            ..std::mem::take(info)
-        };
-        if app.control.model.phase == Phase::Ready {
-            app.control.model.info.restore_instructions = 0;
-        }
-        if !memory::ensure(&memory::packed(), model.layout.bytes) {
-            let bytes = model.layout.bytes;
-            return Err(Error::OutOfMemory(format!(
-                "stable memory cannot hold {bytes} bytes more"
-            )));
-        }
-        app.heap.loading = Some(Loading {
-            file,
-            model,
-            filled: 0,
-        });
-    }
-    let Some(mut loading) = app.heap.loading.take() else {
-        return Ok(());
+    let mut loading = match app.heap.loading.remove(&shelf) {
+        Some(loading) => loading,
+        None => begin(&source, shelf, m)?,
     };
-    if fill(app, &mut loading, budget)
-        && prepare(app, &mut loading, budget)?
+    if fill(shelf, m, &mut loading, budget)
+        && prepare(&source, shelf, m, &mut loading, budget)?
         && system::instructions() < budget / 2
     {
-        return finish(app, loading);
+        return finish(app, shelf, &source, m, loading);
     }
-    app.heap.loading = Some(loading);
+    app.heap.loading.insert(shelf, loading);
     Ok(())
 }
 
-fn verify(app: &mut App, budget: u64) -> Result<(), Error> {
-    let source = stored_file(app);
-    let m = &mut app.control.model;
+/// Reads the file's header and reserves memory.
+fn begin(source: &StoredFile, shelf: u8, m: &mut ModelRecord) -> Result<Loading, Error> {
+    let file = GgufFile::read(source)?;
+    let model = Model::plan(&file)?;
+    m.info = ModelInfo {
+        architecture: model.config.architecture.name().into(),
+        parameters: model.layout.parameters,
+        layers: model.config.layers as u32,
+        context_length: model.config.context_length as u32,
+        vocabulary: model.config.vocabulary as u32,
+        packed_bytes: model.layout.bytes,
+        page_bytes: KvShape::of(&model.config).block_bytes() as u64,
+        ..std::mem::take(&mut m.info)
+    };
+    m.error = None;
+    if m.phase == Phase::Ready {
+        m.info.restore_instructions = 0;
+    }
+    if !memory::ensure(&memory::packed(shelf), model.layout.bytes) {
+        let bytes = model.layout.bytes;
+        return Err(Error::OutOfMemory(format!(
+            "stable memory cannot hold {bytes} bytes more"
+        )));
+    }
+    Ok(Loading {
+        file,
+        model,
+        filled: 0,
+    })
+}
+
+fn verify(source: &StoredFile, m: &mut ModelRecord, budget: u64) -> Result<(), Error> {
     let mut state = Sha256State {
         words: m.hash.0,
         done: m.hash.1,
@@ -153,11 +185,12 @@ fn verify(app: &mut App, budget: u64) -> Result<(), Error> {
 }
 
 /// Copies what is packed already into the heap. `true`: all of it is there.
-fn fill(app: &App, l: &mut Loading, budget: u64) -> bool {
-    let want = match app.control.model.phase {
+fn fill(shelf: u8, m: &ModelRecord, l: &mut Loading, budget: u64) -> bool {
+    let want = match m.phase {
         Phase::Ready => l.model.layout.bytes,
-        _ => app.control.model.prepared,
+        _ => m.prepared,
     };
+    let packed = memory::packed(shelf);
     let mut after = 0.0;
     while l.filled < want {
         let n = FILL_SLICE.min(want - l.filled);
@@ -167,40 +200,51 @@ fn fill(app: &App, l: &mut Loading, budget: u64) -> bool {
             return false;
         }
         let (a, b) = (l.filled as usize, (l.filled + n) as usize);
-        memory::packed().read(l.filled, &mut l.model.region.bytes_mut()[a..b]);
+        packed.read(l.filled, &mut l.model.region.bytes_mut()[a..b]);
         l.filled += n;
     }
     true
 }
 
 /// Packs on, writing through to stable memory. `true`: all is packed.
-fn prepare(app: &mut App, l: &mut Loading, budget: u64) -> Result<bool, Error> {
+fn prepare(
+    source: &StoredFile,
+    shelf: u8,
+    m: &mut ModelRecord,
+    l: &mut Loading,
+    budget: u64,
+) -> Result<bool, Error> {
     let total = l.model.layout.bytes;
-    if app.control.model.phase == Phase::Ready || app.control.model.prepared == total {
+    if m.phase == Phase::Ready || m.prepared == total {
         return Ok(true);
     }
-    let source = stored_file(app);
-    let from = app.control.model.prepared;
+    let from = m.prepared;
     let Model { layout, region, .. } = &mut l.model;
     // Vectors and padding between two batches count as done with the batch after them.
-    let done = engine::prepare::prepare(&source, layout, region, from, |done| {
+    let done = engine::prepare::prepare(source, layout, region, from, |done| {
         let after = (done - from) as f64 * WRITE_THROUGH_COST;
         system::instructions() as f64 + after + (PACK_BATCH as f64) < budget as f64
     })?;
+    let packed = memory::packed(shelf);
     let mut at = from;
     while at < done {
         let end = done.min(at + WRITE_SLICE);
-        memory::packed().write(at, &region.bytes()[at as usize..end as usize]);
+        packed.write(at, &region.bytes()[at as usize..end as usize]);
         at = end;
     }
-    app.control.model.prepared = done;
+    m.prepared = done;
     l.filled = done;
     Ok(done == total)
 }
 
-fn finish(app: &mut App, l: Loading) -> Result<(), Error> {
-    let source = stored_file(app);
-    let tokenizer = Tokenizer::from_gguf(&source, &l.file)?;
+fn finish(
+    app: &mut App,
+    shelf: u8,
+    source: &StoredFile,
+    m: &mut ModelRecord,
+    l: Loading,
+) -> Result<(), Error> {
+    let tokenizer = Tokenizer::from_gguf(source, &l.file)?;
     if tokenizer.len() != l.model.config.vocabulary {
         return Err(Error::UnsupportedModel(format!(
             "tokenizer.ggml.tokens has {} words, token_embd.weight {} rows",
@@ -210,12 +254,15 @@ fn finish(app: &mut App, l: Loading) -> Result<(), Error> {
     }
     let template = Template::from_gguf(&l.file)?;
     let workspace = Workspace::new(&l.model.config);
-    app.heap.loaded = Some(Loaded {
+    let loaded = Loaded {
         model: l.model,
         tokenizer,
         template,
         workspace,
-    });
-    app.control.model.phase = Phase::Ready;
+        experience: Experience::default(),
+    };
+    app.heap.loaded.insert(shelf, loaded);
+    app.pages.open_shelf(shelf, m.info.page_bytes);
+    m.phase = Phase::Ready;
     Ok(())
 }

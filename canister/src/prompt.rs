@@ -17,6 +17,7 @@ pub fn begin(text: String) {
             content: text,
         }]),
         options: None,
+        model: None,
     };
     match app::with(|app| generations::start(app, caller, args)) {
         Ok(started) => wait(started.id),

@@ -33,12 +33,14 @@ pub struct Charge {
 pub struct Queue {
     stored: StableBTreeMap<u64, Queued, Region>,
     open: BTreeMap<u64, Queued>,
+    /// The shelf of each one's model.
+    shelves: BTreeMap<u64, u8>,
     callers: BTreeMap<Principal, Share>,
 }
 
 impl Queue {
-    /// Opens what stable memory holds.
-    pub fn open(accounts: &Accounts) -> Self {
+    /// Opens what stable memory holds. `shelf` tells the shelf of a generation's model.
+    pub fn open(accounts: &Accounts, shelf: impl Fn(u64) -> Option<u8>) -> Self {
         let stored: StableBTreeMap<u64, Queued, Region> = StableBTreeMap::init(memory::queue());
         let open: BTreeMap<u64, Queued> = stored.iter().map(|e| e.into_pair()).collect();
         let mut callers: BTreeMap<Principal, Share> = BTreeMap::new();
@@ -50,8 +52,10 @@ impl Queue {
             share.generations += 1;
             share.last_round = share.last_round.max(q.last_round);
         }
+        let shelves = open.keys().filter_map(|id| Some((*id, shelf(*id)?)));
         Self {
             stored,
+            shelves: shelves.collect(),
             open,
             callers,
         }
@@ -67,11 +71,6 @@ impl Queue {
         self.callers.len()
     }
 
-    /// Their ids.
-    pub fn ids(&self) -> Vec<u64> {
-        self.open.keys().copied().collect()
-    }
-
     /// Whether this generation has not ended.
     pub fn contains(&self, id: u64) -> bool {
         self.open.contains_key(&id)
@@ -82,12 +81,33 @@ impl Queue {
         self.open.insert(id, q);
     }
 
+    /// The shelf of a generation's model.
+    pub fn shelf(&self, id: u64) -> Option<u8> {
+        self.shelves.get(&id).copied()
+    }
+
+    /// The generations on a shelf's model.
+    pub fn ids_on(&self, shelf: u8) -> Vec<u64> {
+        let on = self.shelves.iter().filter(|(_, s)| **s == shelf);
+        on.map(|(id, _)| *id).collect()
+    }
+
+    /// How many there are.
+    pub fn on(&self, shelf: u8) -> u32 {
+        self.shelves.values().filter(|s| **s == shelf).count() as u32
+    }
+
+    /// Whether there are any.
+    pub fn runs_on(&self, shelf: u8) -> bool {
+        self.shelves.values().any(|s| *s == shelf)
+    }
+
     /// A generation comes in. `now`: what the caller served last had been served.
     pub fn add(
         &mut self,
         id: u64,
-        owner: Principal,
-        weight: u32,
+        shelf: u8,
+        (owner, weight): (Principal, u32),
         now: u64,
         accounts: &mut Accounts,
     ) {
@@ -109,10 +129,12 @@ impl Queue {
             lost: 0,
         };
         self.put(id, q);
+        self.shelves.insert(id, shelf);
     }
 
     /// A generation has ended.
     pub fn remove(&mut self, id: u64) {
+        self.shelves.remove(&id);
         self.stored.remove(&id);
         let Some(q) = self.open.remove(&id) else {
             return;
@@ -138,10 +160,12 @@ impl Queue {
         )
     }
 
-    /// The generation whose turn it is.
-    pub fn next(&self) -> Option<u64> {
-        let ranked = self.open.iter().min_by_key(|(id, q)| self.rank(**id, q));
-        ranked.map(|(id, _)| *id)
+    /// The generation whose turn it is, of those whose model's shelf `can` run.
+    pub fn next(&self, can: impl Fn(u8) -> bool) -> Option<u64> {
+        let runs = |id: &u64| self.shelf(*id).is_some_and(&can);
+        let open = self.open.iter().filter(|(id, _)| runs(id));
+        let first = open.min_by_key(|(id, q)| self.rank(**id, q));
+        first.map(|(id, _)| *id)
     }
 
     /// What is to be charged when a generation's round, which is about to begin, is over.

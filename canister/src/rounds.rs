@@ -5,11 +5,11 @@
 //! all of it happened or none. A round that traps leaves its mark; the watchdog timer finds it,
 //! tries again with half the budget, and at last ends that job with an error.
 
-use crate::api::{Error, LogLevel, Phase};
+use crate::api::{Error, LogLevel};
 use crate::app::App;
 use crate::durable::{Job, Mark};
 use crate::generation_job::Turn;
-use crate::{cycles, generation_job, generations, logs, migration, model_job, system};
+use crate::{cycles, generation_job, generations, logs, migration, model_job, models, system};
 
 /// A round that has not come after this long (nanoseconds) is taken for failed.
 const PATIENCE: u64 = 5_000_000_000;
@@ -28,12 +28,30 @@ fn next_job(app: &App) -> Option<Job> {
     if !migration::done(app) {
         return Some(Job::Migration);
     }
-    match app.phase() {
-        Phase::Verifying | Phase::Preparing | Phase::Restoring => return Some(Job::Model),
-        Phase::Ready => {}
-        _ => return None,
+    let model = models::next_work(app);
+    let generation = next_generation(app);
+    // While one model is made ready the others go on answering, a round each.
+    match model.filter(|_| generation.is_none() || !app.heap.model_had_turn) {
+        Some(shelf) => Some(Job::Model(shelf)),
+        None => generation.map(Job::Generation),
     }
-    app.queue.next().map(Job::Generation)
+}
+
+/// The generation whose turn it is, of those whose models are in the heap.
+fn next_generation(app: &App) -> Option<u64> {
+    app.queue.next(|shelf| app.heap.loaded.contains_key(&shelf))
+}
+
+/// Whether a job that was sent can still be done.
+fn still(app: &App, job: Job) -> bool {
+    match job {
+        Job::Migration => !migration::done(app),
+        Job::Model(shelf) => models::has_work(app, shelf),
+        Job::Generation(id) => {
+            let shelf = app.queue.shelf(id);
+            shelf.is_some_and(|shelf| app.heap.loaded.contains_key(&shelf))
+        }
+    }
 }
 
 /// Sends the next round if there is work, cycles for it, and none is out; saves the control record.
@@ -100,19 +118,19 @@ pub fn run(app: &mut App, sequence: u64) {
         return;
     };
     let budget = app.control.config.round_instructions >> mark.attempt;
-    let job = match (mark.job, app.phase()) {
-        _ if !migration::done(app) => Job::Migration,
-        (Job::Generation(id), Phase::Ready) => Job::Generation(id),
-        // The heap was lost to an upgrade since the round was sent.
-        _ => Job::Model,
-    };
+    // The heap may have been lost to an upgrade since the round was sent, or its job be done with.
+    let job = Some(mark.job)
+        .filter(|job| still(app, *job))
+        .or_else(|| next_job(app));
+    app.heap.model_had_turn = matches!(job, Some(Job::Model(_)));
     match job {
-        Job::Migration => migration::run(app, budget),
-        Job::Model => {
-            model_job::run(app, budget);
+        None => {}
+        Some(Job::Migration) => migration::run(app, budget),
+        Some(Job::Model(shelf)) => {
+            model_job::run(app, shelf, budget);
             app.control.totals.model_instructions += system::instructions();
         }
-        Job::Generation(id) => turns(app, id, budget, mark.attempt),
+        Some(Job::Generation(id)) => turns(app, id, budget, mark.attempt),
     }
     app.control.mark = None;
     app.control.rounds += 1;
@@ -158,7 +176,7 @@ fn turns(app: &mut App, first: u64, budget: u64, attempt: u32) {
         if attempt > 0 || !ran || now + LEAST_TURN + budget / 8 > budget {
             return;
         }
-        match app.queue.next() {
+        match next_generation(app) {
             Some(next) => id = next,
             None => return,
         }
@@ -197,11 +215,7 @@ fn give_up(app: &mut App, job: Job) {
         Job::Generation(id) => generations::end(app, id, error),
         // Nothing works without it: it is tried on.
         Job::Migration => {}
-        Job::Model => {
-            app.heap.loading = None;
-            app.control.model.phase = Phase::Failed;
-            app.control.model.error = Some(error);
-        }
+        Job::Model(shelf) => model_job::fail(app, shelf, error),
     }
 }
 

@@ -1,56 +1,20 @@
 //! What the canister is doing, and its settings.
 
-use crate::api::{
-    CacheStatus, Config, ConfigPatch, Error, LogLevel, ManifestSummary, ModelStatus, Phase,
-    RegionBytes, Status,
-};
+use crate::api::{CacheStatus, Config, ConfigPatch, Error, LogLevel, RegionBytes, Status};
 use crate::app::App;
-use crate::{cycles, logs, memory, system};
+use crate::{aliases, cycles, logs, memory, models, system};
 use candid::Nat;
-use serde_bytes::ByteBuf;
 
 /// The instruction limit of an update message.
 const MESSAGE_LIMIT: u64 = 40_000_000_000;
 const LEAST_ROUND: u64 = 1_000_000;
-
-fn model(app: &App) -> ModelStatus {
-    let m = &app.control.model;
-    let phase = app.phase();
-    let (done, total) = match phase {
-        Phase::Uploading => (
-            u64::from(m.chunks_received) * u64::from(m.chunk_size),
-            m.size,
-        ),
-        Phase::Verifying => (m.hash.1, m.size),
-        Phase::Preparing => (m.prepared, m.info.packed_bytes),
-        Phase::Restoring => (
-            app.heap.loading.as_ref().map_or(0, |l| l.filled()),
-            m.info.packed_bytes,
-        ),
-        _ => (m.size, m.size),
-    };
-    let there = phase != Phase::Empty;
-    ModelStatus {
-        phase,
-        done: done.min(total),
-        total,
-        error: m.error.clone(),
-        manifest: there.then(|| ManifestSummary {
-            name: m.name.clone(),
-            size: m.size,
-            chunk_size: m.chunk_size,
-            sha256: ByteBuf::from(m.sha256),
-        }),
-        info: (m.info.layers > 0).then(|| m.info.clone()),
-    }
-}
 
 /// The whole status.
 pub fn status(app: &App) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         layout: app.control.layout,
-        model: model(app),
+        model: models::status(app, aliases::default_shelf(app)),
         config: app.control.config.clone(),
         generations_running: app.queue.len() as u32,
         paused: app.control.paused.clone(),
@@ -60,10 +24,7 @@ pub fn status(app: &App) -> Status {
         stable_bytes: system::stable_bytes(),
         regions: memory::sizes()
             .into_iter()
-            .map(|(region, bytes)| RegionBytes {
-                region: region.into(),
-                bytes,
-            })
+            .map(|(region, bytes)| RegionBytes { region, bytes })
             .collect(),
         cache: CacheStatus {
             page_bytes: app.page_bytes(),

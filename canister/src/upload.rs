@@ -3,26 +3,21 @@
 use crate::api::{Chunk, Error, Manifest, Phase, Range};
 use crate::app::App;
 use crate::durable::ModelRecord;
-use crate::{generations, memory, migration, rounds, system};
+use crate::models::{self, only_controllers};
+use crate::{aliases, memory, migration, rounds};
 use ic_stable_structures::Memory;
 
 /// Bytes of a chunk's entry in the chunk region: XXH64, received.
 const ENTRY: u64 = 9;
 
-fn wrong_phase(app: &App, hint: &str) -> Error {
+/// An error of a call that does not fit what is being uploaded.
+pub fn wrong_phase(app: &App, hint: &str) -> Error {
+    let shelf = app.library.uploading();
+    let shelf = shelf.or_else(|| aliases::default_shelf(app));
     Error::WrongPhase {
-        phase: app.phase().name(),
+        phase: shelf.map_or(Phase::Empty, |s| models::phase(app, s)).name(),
         hint: hint.into(),
     }
-}
-
-fn only_controllers() -> Result<(), Error> {
-    if system::caller_is_controller() {
-        return Ok(());
-    }
-    Err(Error::Unauthorized(
-        "only a controller of this canister may change its model".into(),
-    ))
 }
 
 /// Begins an upload, or goes on with the one of the same file.
@@ -44,24 +39,56 @@ pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
     manifest
         .validate()
         .map_err(|e| Error::InvalidArgument(e.to_string()))?;
-    let now = &app.control.model;
-    let same = now.sha256 == sha256 && now.size == m.size && now.chunk_size == m.chunk_size;
-    match now.phase {
-        // After a failure everything is sent anew, whichever file it is.
-        Phase::Empty | Phase::Failed => {}
-        _ if same => return Ok(()),
-        _ => {
-            return Err(wrong_phase(
-                app,
-                "another model is here: call upload_abort first",
-            ));
+    if let Some(shelf) = app.library.find(&sha256) {
+        // A file is stored once.
+        let now = app.library.get(shelf).cloned().unwrap_or_default();
+        match now.phase {
+            // After a failure everything is sent anew.
+            Phase::Failed => models::drop_model(app, shelf),
+            Phase::Uploading if now.chunk_size != m.chunk_size => {
+                return Err(Error::WrongPhase {
+                    phase: now.phase.name(),
+                    hint: format!(
+                        "this file's upload was begun with a chunk_size of {}: go on with that, or \
+                         call upload_abort",
+                        now.chunk_size
+                    ),
+                });
+            }
+            _ => {
+                app.heap.blocked.remove(&shelf);
+                return Ok(());
+            }
         }
     }
+    if app.library.uploading().is_some() {
+        return Err(wrong_phase(
+            app,
+            "another file is being uploaded: finish it or call upload_abort first",
+        ));
+    }
+    drop_failed(app);
 
     let chunks = manifest.checksums.len() as u64;
-    if !memory::ensure(&memory::file(), m.size)
-        || !memory::ensure(&memory::chunks(), chunks * ENTRY)
+    let shelf = app.library.add(ModelRecord {
+        phase: Phase::Uploading,
+        name: manifest.name,
+        size: manifest.size,
+        chunk_size: manifest.chunk_size,
+        sha256,
+        chunks: chunks as u32,
+        ..ModelRecord::default()
+    });
+    let Some(shelf) = shelf else {
+        return Err(Error::OutOfMemory(format!(
+            "there are {} models, as many as may be: model_delete one",
+            memory::SHELVES
+        )));
+    };
+    if !memory::ensure(&memory::file(shelf), m.size)
+        || !memory::ensure(&memory::chunks(shelf), chunks * ENTRY)
     {
+        app.library.remove(shelf);
         return Err(Error::OutOfMemory(format!(
             "stable memory cannot hold {} bytes more",
             m.size
@@ -72,27 +99,28 @@ pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
         entries.extend_from_slice(&checksum.to_le_bytes());
         entries.push(0);
     }
-    memory::chunks().write(0, &entries);
-    app.control.model = ModelRecord {
-        phase: Phase::Uploading,
-        name: manifest.name,
-        size: manifest.size,
-        chunk_size: manifest.chunk_size,
-        sha256,
-        chunks: chunks as u32,
-        ..ModelRecord::default()
-    };
+    memory::chunks(shelf).write(0, &entries);
+    aliases::adopt(app, sha256);
     app.save();
     Ok(())
+}
+
+/// What failed makes room: it would have to be sent anew anyway.
+fn drop_failed(app: &mut App) -> bool {
+    let failed = |shelf: &u8| app.library.get(*shelf).map(|m| m.phase) == Some(Phase::Failed);
+    let failed: Vec<u8> = app.library.shelves().into_iter().filter(failed).collect();
+    for shelf in &failed {
+        models::drop_model(app, *shelf);
+    }
+    !failed.is_empty()
 }
 
 /// Stores a chunk if it is what the manifest announced.
 pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
     only_controllers()?;
-    let m = &app.control.model;
-    if m.phase != Phase::Uploading {
+    let Some((shelf, m)) = uploading(app) else {
         return Err(wrong_phase(app, "call upload_begin before sending chunks"));
-    }
+    };
     let index = chunk.index;
     let wrong = |reason: String| Err(Error::WrongChunk { index, reason });
     if index >= m.chunks {
@@ -107,27 +135,30 @@ pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
         ));
     }
     let mut entry = [0; ENTRY as usize];
-    memory::chunks().read(u64::from(index) * ENTRY, &mut entry);
+    memory::chunks(shelf).read(u64::from(index) * ENTRY, &mut entry);
     if weights::manifest::checksum(chunk.data).to_le_bytes() != entry[..8] {
         return wrong("its XXH64 is not the manifest's".into());
     }
     if entry[8] == 0 {
-        memory::file().write(start, chunk.data);
-        memory::chunks().write(u64::from(index) * ENTRY + 8, &[1]);
-        app.control.model.chunks_received += 1;
-        app.save();
+        memory::file(shelf).write(start, chunk.data);
+        memory::chunks(shelf).write(u64::from(index) * ENTRY + 8, &[1]);
+        app.library.edit(shelf, |m| m.chunks_received += 1);
     }
     Ok(())
 }
 
+fn uploading(app: &App) -> Option<(u8, &ModelRecord)> {
+    let shelf = app.library.uploading()?;
+    Some((shelf, app.library.get(shelf)?))
+}
+
 /// The chunks that have not come, as ranges.
 pub fn missing(app: &App) -> Vec<Range> {
-    let m = &app.control.model;
-    if m.phase != Phase::Uploading {
+    let Some((shelf, m)) = uploading(app) else {
         return Vec::new();
-    }
+    };
     let mut entries = vec![0; m.chunks as usize * ENTRY as usize];
-    memory::chunks().read(0, &mut entries);
+    memory::chunks(shelf).read(0, &mut entries);
     let mut ranges: Vec<Range> = Vec::new();
     for (i, entry) in (0u32..).zip(entries.chunks_exact(ENTRY as usize)) {
         if entry[8] != 0 {
@@ -147,11 +178,15 @@ pub fn missing(app: &App) -> Vec<Range> {
 /// Everything is there: verify, prepare, be ready.
 pub fn commit(app: &mut App) -> Result<(), Error> {
     only_controllers()?;
-    match app.control.model.phase {
-        Phase::Verifying | Phase::Preparing | Phase::Ready => return Ok(()),
-        Phase::Uploading => {}
-        _ => return Err(wrong_phase(app, "call upload_begin first")),
-    }
+    let Some(shelf) = app.library.uploading() else {
+        // Said twice is said once.
+        let said = app.library.iter().any(|(_, m)| m.phase != Phase::Failed);
+        if !said {
+            return Err(wrong_phase(app, "call upload_begin first"));
+        }
+        rounds::schedule(app);
+        return Ok(());
+    };
     let missing = missing(app);
     if !missing.is_empty() {
         return Err(Error::MissingChunks {
@@ -163,28 +198,29 @@ pub fn commit(app: &mut App) -> Result<(), Error> {
                 .collect(),
         });
     }
-    app.control.model.phase = Phase::Verifying;
+    app.library.edit(shelf, |m| m.phase = Phase::Verifying);
     rounds::schedule(app);
     Ok(())
 }
 
-/// Drops the model or the upload; generations that need it end.
+/// Drops the upload that is not finished, or what failed. Models that are ready stay.
 pub fn abort(app: &mut App) -> Result<(), Error> {
     only_controllers()?;
     migration::check(app)?;
-    let gone = Error::WrongPhase {
-        phase: Phase::Empty.name(),
-        hint: "the model was dropped while this generation ran".into(),
+    let on_the_way = |(_, m): &(u8, &ModelRecord)| {
+        matches!(
+            m.phase,
+            Phase::Uploading | Phase::Verifying | Phase::Preparing
+        )
     };
-    for id in app.queue.ids() {
-        generations::end(app, id, gone.clone());
+    let upload = app.library.iter().find(on_the_way).map(|(shelf, _)| shelf);
+    match upload {
+        Some(shelf) => models::drop_model(app, shelf),
+        // Nothing to drop, or said twice: that is said once.
+        None => {
+            drop_failed(app);
+        }
     }
-    app.pages.reset();
-    app.chats.forget_resting();
-    app.heap.loading = None;
-    app.heap.loaded = None;
-    app.control.model = ModelRecord::default();
-    app.control.mark = None;
-    app.save();
+    rounds::schedule(app);
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! | id | region | what lay there |
 //! | --- | --- | --- |
 //! | 0 | control | one cell: [`Control`] |
-//! | 1, 2 | chunks, file | as in layout 2 |
+//! | 1, 2 | chunks, file | as on shelf 0 of this layout |
 //! | 3 | packed | weights in another order: packed again from the file |
 //! | 4 | generations | map: id → [`Record`] |
 //! | 5 | KV | blocks in slots that only the records knew of |
@@ -48,8 +48,9 @@ struct ModelInfo {
     restore_instructions: u64,
 }
 
+/// The model; layout 2 had it in the same form.
 #[derive(Deserialize)]
-struct ModelRecord {
+pub struct ModelRecord {
     phase: Phase,
     name: String,
     size: u64,
@@ -58,19 +59,16 @@ struct ModelRecord {
     chunks: u32,
     chunks_received: u32,
     hash: ([u32; 8], u64),
-    _prepared: u64,
+    prepared: u64,
     info: ModelInfo,
     error: Option<Error>,
 }
 
 impl ModelRecord {
-    #[allow(clippy::needless_update)]
-    fn convert(self) -> durable::ModelRecord {
+    /// As this layout has it.
+    pub fn convert(self) -> durable::ModelRecord {
         durable::ModelRecord {
-            phase: match self.phase {
-                Phase::Ready => Phase::Preparing,
-                phase => phase,
-            },
+            phase: self.phase,
             name: self.name,
             size: self.size,
             chunk_size: self.chunk_size,
@@ -78,7 +76,7 @@ impl ModelRecord {
             chunks: self.chunks,
             chunks_received: self.chunks_received,
             hash: self.hash,
-            prepared: 0,
+            prepared: self.prepared,
             info: crate::api::ModelInfo {
                 architecture: self.info.architecture,
                 parameters: self.info.parameters,
@@ -89,10 +87,9 @@ impl ModelRecord {
                 verify_instructions: self.info.verify_instructions,
                 prepare_instructions: self.info.prepare_instructions,
                 restore_instructions: self.info.restore_instructions,
-                ..crate::api::ModelInfo::default()
+                page_bytes: 0,
             },
             error: self.error,
-            ..durable::ModelRecord::default()
         }
     }
 }
@@ -126,9 +123,10 @@ pub struct Control {
 }
 
 impl Control {
-    /// As layout 2 has it. Its `layout` stays 1 until the records are converted as well.
+    /// As this layout has it. Its `layout` stays 1 until the records are converted as well.
     pub fn convert(self) -> durable::Control {
         let new = durable::Control::default();
+        let model = self.model.convert();
         durable::Control {
             layout: self.layout,
             config: crate::api::Config {
@@ -137,7 +135,8 @@ impl Control {
                 max_generations: self.config.max_generations,
                 ..new.config.clone()
             },
-            model: self.model.convert(),
+            aliases: crate::v2::aliases(&model),
+            only_model: Some(model),
             next_sequence: self.next_sequence,
             next_id: self.next_id,
             turn: self.turn,
@@ -173,7 +172,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// As layout 2 has it. The cache of one that has not ended is computed again, from its tokens.
+    /// As this layout has it. The cache of one that has not ended is computed again, from its tokens.
     pub fn convert(self) -> durable::Record {
         let ended = self.end.is_some();
         durable::Record {

@@ -5,6 +5,7 @@
 //! operations have a fixed order, and transcendental functions are our own or libm's.
 
 pub mod config;
+pub mod estimate;
 pub mod forward;
 pub mod generation;
 pub mod kernels;

@@ -124,9 +124,17 @@ test('a canister without a model says so; its controller uploads one in the brow
   await page.evaluate((key) => localStorage.setItem('identity', key), CONTROLLER);
   await page.reload();
   await page.getByLabel(/Drop a GGUF file here/).setInputFiles(given('TINY_MODEL'));
-  await expect(page.getByText('Ready', { exact: true })).toBeVisible({ timeout: 60_000 });
+  await expect(page.getByText('Ready', { exact: true }).first()).toBeVisible({ timeout: 60_000 });
   await expect(page.getByText(given('TINY_SHA256'))).toBeVisible();
   await shoot(page, 'uploaded');
+
+  // A second one comes beside it; the controller switches to it, and back.
+  await page.getByLabel(/Drop a GGUF file here/).setInputFiles(given('OTHER_MODEL'));
+  await page.getByRole('button', { name: 'Switch to this model' }).click({ timeout: 60_000 });
+  await expect(page.getByText(given('OTHER_SHA256'))).toBeVisible({ timeout: 60_000 });
+  await shoot(page, 'two-models');
+  await page.getByRole('button', { name: 'Back to tiny.gguf' }).click();
+  await expect(page.getByText(given('TINY_SHA256'))).toBeVisible({ timeout: 60_000 });
   await page.goto(`${empty}#/`);
   await settings(page, { maxTokens: 8 });
   await page.reload();

@@ -48,14 +48,53 @@ impl Client {
         self.query("upload_missing", ()).await
     }
 
+    /// The same, after everything that the subnet has taken in before.
+    pub async fn upload_missing_certified(&self) -> Result<Vec<Range>> {
+        self.update("upload_missing", ()).await
+    }
+
     /// Has the stored file verified and made ready.
     pub async fn upload_commit(&self) -> Result<()> {
         Ok(self.update::<Done>("upload_commit", ()).await??)
     }
 
-    /// Drops the upload or the model.
+    /// Drops the upload that is not finished, or what failed.
     pub async fn upload_abort(&self) -> Result<()> {
         Ok(self.update::<Done>("upload_abort", ()).await??)
+    }
+
+    /// All models and aliases.
+    pub async fn models(&self) -> Result<Models> {
+        self.query("models", ()).await
+    }
+
+    /// The same, as the whole subnet certifies it: slower, and not one node's word.
+    pub async fn models_certified(&self) -> Result<Models> {
+        self.update("models", ()).await
+    }
+
+    /// Lets an alias mean a model as soon as that is ready.
+    pub async fn alias_set(&self, alias: &str, model: &str) -> Result<()> {
+        let (alias, model) = (alias.into(), model.into());
+        let argument = AliasSet { alias, model };
+        Ok(self.update::<Done>("alias_set", (argument,)).await??)
+    }
+
+    /// Lets an alias mean what it meant before.
+    pub async fn alias_rollback(&self, alias: &str) -> Result<()> {
+        Ok(self.update::<Done>("alias_rollback", (alias,)).await??)
+    }
+
+    /// Removes an alias.
+    pub async fn alias_remove(&self, alias: &str) -> Result<()> {
+        Ok(self.update::<Done>("alias_remove", (alias,)).await??)
+    }
+
+    /// Deletes a model; forced also if it is in use.
+    pub async fn model_delete(&self, model: &str, force: bool) -> Result<()> {
+        let model = model.into();
+        let argument = ModelDelete { model, force };
+        Ok(self.update::<Done>("model_delete", (argument,)).await??)
     }
 
     /// Changes settings; gives all of them as they are then.
@@ -99,7 +138,21 @@ impl Client {
 
     /// Starts a generation.
     pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
-        let request = GenerateRequest { input, options };
+        self.generate_on(None, input, options).await
+    }
+
+    /// Starts a generation on a model: an alias, a file's name, or digits of its SHA-256.
+    pub async fn generate_on(
+        &self,
+        model: Option<String>,
+        input: Input,
+        options: Option<Options>,
+    ) -> Result<Started> {
+        let request = GenerateRequest {
+            input,
+            options,
+            model,
+        };
         Ok(self
             .update::<Outcome<Started>>("generate", (request,))
             .await??)

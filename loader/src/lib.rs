@@ -9,12 +9,15 @@ pub mod error;
 pub mod generate;
 pub mod identity;
 pub mod management;
+pub mod model_file;
 pub mod network;
+pub mod plan;
 pub mod report;
 mod retry;
 pub mod shards;
 pub mod types;
 pub mod upload;
+mod window;
 
 pub use client::Client;
 pub use error::{Error, Result};

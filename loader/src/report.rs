@@ -153,6 +153,7 @@ mod tests {
             chat: None,
             queue: None,
             recent_rounds: Vec::new(),
+            model_sha256: Default::default(),
         }
     }
 

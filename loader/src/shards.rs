@@ -1,12 +1,11 @@
 //! A model file as shards: read in pieces, never whole in memory.
 
+use crate::Result;
+use crate::model_file::ModelFile;
 use crate::types::Manifest;
-use crate::{Error, Result};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Bytes of a chunk unless told otherwise: an ingress message has 2 MiB, its envelope included.
 pub const DEFAULT_CHUNK_SIZE: u32 = 1_900_000;
@@ -14,30 +13,29 @@ pub const DEFAULT_CHUNK_SIZE: u32 = 1_900_000;
 /// A model file and what an upload announces of it.
 #[derive(Clone, Debug)]
 pub struct ShardedFile {
-    path: PathBuf,
+    model: ModelFile,
     manifest: Manifest,
 }
 
 impl ShardedFile {
-    /// Reads the file once and hashes it. `progress` gets the bytes read so far and in all.
-    pub fn open(path: &Path, chunk_size: u32, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::file(path))?;
-        let size = file.metadata().map_err(Error::file(path))?.len();
-        let bad = |reason: String| Error::BadFile {
-            path: path.into(),
-            reason,
-        };
-        let name = path
-            .file_name()
-            .ok_or_else(|| bad("not a file".into()))?
-            .to_string_lossy()
-            .into_owned();
+    /// Reads a file once and hashes it; see [`Self::of`].
+    pub fn open(path: &Path, chunk_size: u32, progress: impl FnMut(u64, u64)) -> Result<Self> {
+        Self::of(ModelFile::open(&[path.into()])?, chunk_size, progress)
+    }
+
+    /// Reads a model once and hashes it. `progress` gets the bytes read so far and in all.
+    pub fn of(
+        model: ModelFile,
+        chunk_size: u32,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Self> {
         if chunk_size == 0 || chunk_size > weights::manifest::MAX_CHUNK_BYTES {
             let most = weights::manifest::MAX_CHUNK_BYTES;
-            return Err(bad(format!(
+            return Err(model.bad(format!(
                 "chunks must have 1 to {most} bytes, not {chunk_size}"
             )));
         }
+        let size = model.bytes();
         let mut sha256 = Sha256::new();
         let mut checksums = Vec::new();
         let mut buffer = vec![0; chunk_size as usize];
@@ -45,14 +43,14 @@ impl ShardedFile {
         while done < size {
             let length = (size - done).min(u64::from(chunk_size)) as usize;
             let chunk = &mut buffer[..length];
-            file.read_exact(chunk).map_err(Error::file(path))?;
+            model.read(done, chunk)?;
             sha256.update(&*chunk);
             checksums.push(weights::manifest::checksum(chunk));
             done += length as u64;
             progress(done, size);
         }
         let announced = weights::Manifest {
-            name,
+            name: model.name.clone(),
             size,
             chunk_size,
             sha256: sha256.finalize().into(),
@@ -60,7 +58,13 @@ impl ShardedFile {
         };
         announced
             .validate()
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| model.bad(error.to_string()))?;
+        if let Some(known) = model.sha256.filter(|k| *k != hex::encode(announced.sha256)) {
+            return Err(model.bad(format!(
+                "its SHA-256 is {}, that of this model is {known}: fetch it again",
+                hex::encode(announced.sha256)
+            )));
+        }
         let manifest = Manifest {
             name: announced.name,
             size: announced.size,
@@ -68,10 +72,7 @@ impl ShardedFile {
             sha256: ByteBuf::from(announced.sha256),
             checksums: announced.checksums,
         };
-        Ok(Self {
-            path: path.into(),
-            manifest,
-        })
+        Ok(Self { model, manifest })
     }
 
     /// What the upload announces.
@@ -90,21 +91,16 @@ impl ShardedFile {
 
     /// Reads chunk `index`. Fails where the file is no longer what it was when it was hashed.
     pub fn chunk(&self, index: u32) -> Result<Vec<u8>> {
-        let mut file = File::open(&self.path).map_err(Error::file(&self.path))?;
         let start = u64::from(index) * u64::from(self.manifest.chunk_size);
-        file.seek(SeekFrom::Start(start))
-            .map_err(Error::file(&self.path))?;
         let mut data = vec![0; self.chunk_len(index) as usize];
-        let read = file.read_exact(&mut data);
+        let read = self.model.read(start, &mut data);
         let same = read.is_ok()
             && self.manifest.checksums.get(index as usize)
                 == Some(&weights::manifest::checksum(&data));
         if !same {
-            let reason = "the file changed during the upload: start again".into();
-            return Err(Error::BadFile {
-                path: self.path.clone(),
-                reason,
-            });
+            return Err(self
+                .model
+                .bad("the file changed during the upload: start again".into()));
         }
         Ok(data)
     }
@@ -113,6 +109,8 @@ impl ShardedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
+    use std::path::PathBuf;
 
     fn example(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();

@@ -160,6 +160,7 @@ pub enum Phase {
     Restoring,
     Ready,
     Failed,
+    Stored,
 }
 
 /// What is known of the uploaded file.
@@ -180,6 +181,8 @@ pub struct ModelInfo {
     pub context_length: u32,
     pub vocabulary: u32,
     pub packed_bytes: u64,
+    /// Bytes of 64 positions of its KV cache.
+    pub page_bytes: u64,
     /// Instructions.
     pub verify_instructions: u64,
     /// Instructions.
@@ -199,6 +202,54 @@ pub struct ModelStatus {
     pub error: Option<Error>,
     pub manifest: Option<FileInfo>,
     pub info: Option<ModelInfo>,
+}
+
+/// A model of the library.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ModelEntry {
+    pub sha256: ByteBuf,
+    pub status: ModelStatus,
+    /// Those that mean it now.
+    pub aliases: Vec<String>,
+    /// Generations that wait or run on it.
+    pub generations: u32,
+    pub stable_bytes: u64,
+    pub heap_bytes: u64,
+    pub cache_pages: u32,
+}
+
+/// A name under which callers ask for a model.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct AliasEntry {
+    pub alias: String,
+    pub model_sha256: ByteBuf,
+    /// What it is to mean as soon as that is ready.
+    pub next_sha256: Option<ByteBuf>,
+    /// What it meant before, the last at the end.
+    pub previous_sha256: Vec<ByteBuf>,
+}
+
+/// The library.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Models {
+    pub models: Vec<ModelEntry>,
+    pub aliases: Vec<AliasEntry>,
+    pub shelves_free: u32,
+}
+
+/// Argument of `alias_set`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct AliasSet {
+    pub alias: String,
+    /// An alias, a file's name, or at least 8 digits of its SHA-256.
+    pub model: String,
+}
+
+/// Argument of `model_delete`.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ModelDelete {
+    pub model: String,
+    pub force: bool,
 }
 
 /// Who may generate.
@@ -390,6 +441,8 @@ pub struct Options {
 pub struct GenerateRequest {
     pub input: Input,
     pub options: Option<Options>,
+    /// As in `alias_set`; the default one without it.
+    pub model: Option<String>,
 }
 
 /// A generation that was started.
@@ -462,6 +515,7 @@ pub struct Generation {
     pub queue: Option<QueuePlace>,
     /// Its last rounds, oldest first.
     pub recent_rounds: Vec<RoundFigures>,
+    pub model_sha256: ByteBuf,
 }
 
 /// How long a generation has to wait for its first round, at most.
@@ -552,6 +606,8 @@ pub struct ChatSend {
     pub chat: u64,
     pub content: String,
     pub options: Option<Options>,
+    /// As in `alias_set`; the default one without it.
+    pub model: Option<String>,
     /// This turn and all later ones are dropped first.
     pub replace_from: Option<u32>,
 }

@@ -1,8 +1,10 @@
 //! Sending a model file, and watching the canister make it ready.
 
+use crate::model_file::ModelFile;
 use crate::retry::retry;
 use crate::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
-use crate::types::{Chunk, Error as CanisterError, ModelStatus, Phase, Range};
+use crate::types::{Chunk, Error as CanisterError, ModelEntry, ModelStatus, Models, Phase, Range};
+use crate::window::Window;
 use crate::{Client, Error, Result};
 use serde_bytes::ByteBuf;
 use std::path::Path;
@@ -11,8 +13,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Chunks on their way at once unless told otherwise.
-pub const DEFAULT_PARALLEL: usize = 8;
 /// Between two looks at the status.
 const WATCH: Duration = Duration::from_millis(300);
 
@@ -21,18 +21,22 @@ const WATCH: Duration = Duration::from_millis(300);
 pub struct UploadOptions {
     /// Bytes of a chunk; an upload that is resumed keeps its own.
     pub chunk_size: u32,
-    /// Chunks on their way at once.
-    pub parallel: usize,
-    /// Whether a model or upload of another file may be dropped.
+    /// Chunks on their way at once; `None`: as many as are worth it.
+    pub parallel: Option<usize>,
+    /// The model takes the place of the default one, which is deleted when nothing runs on it any
+    /// more; an unfinished upload of another file is dropped.
     pub replace: bool,
+    /// An alias that is to mean the model when it is ready.
+    pub alias: Option<String>,
 }
 
 impl Default for UploadOptions {
     fn default() -> Self {
         Self {
             chunk_size: DEFAULT_CHUNK_SIZE,
-            parallel: DEFAULT_PARALLEL,
+            parallel: None,
             replace: false,
+            alias: None,
         }
     }
 }
@@ -48,78 +52,202 @@ pub enum Progress {
     Retrying { reason: String },
     /// The canister works on the stored file.
     Model(ModelStatus),
+    /// The model is ready; an alias comes to mean it, or another model is deleted.
+    Switching { what: String },
 }
 
-/// Uploads a file and waits until its model is ready. May be interrupted at any moment and called
-/// again: what the canister has is not sent twice.
+/// The alias of callers who name no model.
+const DEFAULT_ALIAS: &str = "default";
+
+/// Uploads a file and waits until its model is ready; see [`upload_model`].
 pub async fn upload(
     client: &Client,
     path: &Path,
     options: &UploadOptions,
+    progress: impl FnMut(Progress) + Send,
+) -> Result<ModelStatus> {
+    upload_model(client, ModelFile::open(&[path.into()])?, options, progress).await
+}
+
+/// Uploads a model and waits until it is ready, or stored beside the one in use. May be interrupted at
+/// any moment and called again: what the canister has is not sent twice.
+pub async fn upload_model(
+    client: &Client,
+    model: ModelFile,
+    options: &UploadOptions,
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<ModelStatus> {
-    let before = client.status().await?.model;
-    let file = open(path, chunk_size(path, &before, options), &mut progress)?;
+    let before = client.models().await?;
+    let chunk_size = chunk_size(model.bytes(), &before, options);
+    let file = ShardedFile::of(model, chunk_size, |done, total| {
+        progress(Progress::Hashing { done, total })
+    })?;
     let manifest = file.manifest();
-    let same = before
-        .manifest
-        .as_ref()
-        .is_some_and(|stored| stored.sha256 == manifest.sha256);
-    let needs_chunks = match before.phase {
-        Phase::Verifying | Phase::Preparing | Phase::Restoring | Phase::Ready if same => false,
-        Phase::Empty => true,
-        Phase::Failed => {
-            // What failed is of no use; the same file may work now, under other settings.
-            retry(|error| progress(retrying(error)), || client.upload_abort()).await?;
-            true
-        }
-        Phase::Uploading if same => true,
-        phase if options.replace => {
-            progress(Progress::Retrying {
-                reason: format!("replacing a model that is {phase:?}"),
-            });
-            retry(|_| (), || client.upload_abort()).await?;
-            true
-        }
-        phase => {
-            let name = before
-                .manifest
-                .map_or_else(String::new, |stored| stored.name);
+    let sha256 = manifest.sha256.clone();
+    let name = hex::encode(&sha256);
+    let other =
+        |entry: &&ModelEntry| entry.status.phase == Phase::Uploading && entry.sha256 != sha256;
+    if let Some(other) = before.models.iter().find(other) {
+        let other = other.status.manifest.as_ref();
+        let other = other.map_or("", |stored| stored.name.as_str());
+        if !options.replace {
             return Err(Error::Canister(CanisterError::WrongPhase {
-                phase: format!("{phase:?} with another file ({name})"),
-                hint: "--replace drops it".into(),
+                phase: format!("Uploading another file ({other})"),
+                hint: "finish that first, or drop it with --replace".into(),
             }));
         }
+        progress(Progress::Switching {
+            what: format!("dropping the unfinished upload of {other}"),
+        });
+        retry(|_| (), || client.upload_abort()).await?;
+    }
+    let there = |entry: &&ModelEntry| {
+        entry.sha256 == sha256 && !matches!(entry.status.phase, Phase::Uploading | Phase::Failed)
     };
-    if needs_chunks {
+    if !before.models.iter().any(|entry| there(&entry)) {
         retry(
             |error| progress(retrying(error)),
             || client.upload_begin(manifest),
         )
         .await?;
-        send_missing(
-            client,
-            &Arc::new(file),
-            options.parallel.max(1),
-            &mut progress,
-        )
-        .await?;
+        send_missing(client, &Arc::new(file), options.parallel, &mut progress).await?;
         retry(|error| progress(retrying(error)), || client.upload_commit()).await?;
     }
-    watch(client, |status| progress(Progress::Model(status.clone()))).await
+    let status = watch(client, &sha256, |s| progress(Progress::Model(s.clone()))).await?;
+    let alias = match (&options.alias, options.replace) {
+        (Some(alias), _) => Some(alias.as_str()),
+        (None, true) => Some(DEFAULT_ALIAS),
+        (None, false) => None,
+    };
+    let status = match alias {
+        None => status,
+        Some(alias) => {
+            progress(Progress::Switching {
+                what: format!("{alias} comes to mean {}", name_of(&status)),
+            });
+            switch(client, alias, &name, |s| {
+                progress(Progress::Model(s.clone()))
+            })
+            .await?
+        }
+    };
+    if options.replace {
+        let old = before.aliases.iter().find(|a| a.alias == DEFAULT_ALIAS);
+        let old = old.map(|a| &a.model_sha256).filter(|old| **old != sha256);
+        if let Some(old) = old.map(hex::encode) {
+            progress(Progress::Switching {
+                what: "deleting the model of before, when its generations have ended".into(),
+            });
+            delete_unused(client, &old).await?;
+        }
+    }
+    certify(client, &sha256).await?;
+    Ok(status)
 }
 
-/// Waits until the canister's model is ready; fails with the canister's error where it cannot be.
-pub async fn watch(client: &Client, mut progress: impl FnMut(&ModelStatus)) -> Result<ModelStatus> {
+fn name_of(status: &ModelStatus) -> String {
+    status
+        .manifest
+        .as_ref()
+        .map_or_else(String::new, |file| file.name.clone())
+}
+
+/// Lets an alias mean a model (any name of it) and waits until it does.
+pub async fn switch(
+    client: &Client,
+    alias: &str,
+    model: &str,
+    progress: impl FnMut(&ModelStatus),
+) -> Result<ModelStatus> {
+    retry(|_| (), || client.alias_set(alias, model)).await?;
+    settled(client, alias, progress).await
+}
+
+/// Waits until an alias means what it is to mean, and that is ready.
+pub async fn settled(
+    client: &Client,
+    alias: &str,
+    mut progress: impl FnMut(&ModelStatus),
+) -> Result<ModelStatus> {
     loop {
-        let status = retry(|_| (), || client.status()).await?.model;
+        let models = retry(|_| (), || client.models()).await?;
+        let missing = || CanisterError::NotFound(format!("there is no alias {alias}"));
+        let entry = models.aliases.iter().find(|a| a.alias == alias);
+        let entry = entry.ok_or_else(missing)?;
+        let coming = entry.next_sha256.as_ref().unwrap_or(&entry.model_sha256);
+        let found = models.models.iter().find(|m| m.sha256 == *coming);
+        let status = &found.ok_or_else(missing)?.status;
+        progress(status);
+        match status.phase {
+            Phase::Ready if entry.next_sha256.is_none() => return Ok(status.clone()),
+            Phase::Failed => return Err(failure(status)),
+            _ => tokio::time::sleep(WATCH).await,
+        }
+    }
+}
+
+fn failure(status: &ModelStatus) -> Error {
+    let unknown = || CanisterError::InvalidModel("the canister gives no reason".into());
+    Error::Canister(status.error.clone().unwrap_or_else(unknown))
+}
+
+/// Deletes a model that no alias means, as soon as its generations have ended.
+async fn delete_unused(client: &Client, model: &str) -> Result<()> {
+    loop {
+        match client.model_delete(model, false).await {
+            Err(Error::Canister(CanisterError::Busy(text))) => {
+                let models = client.models().await?;
+                let entry = (models.models.iter()).find(|m| hex::encode(&m.sha256) == model);
+                if entry.is_none_or(|entry| entry.generations == 0) {
+                    // Another alias means it: it stays.
+                    return Err(Error::Canister(CanisterError::Busy(text)));
+                }
+                tokio::time::sleep(WATCH).await;
+            }
+            Err(error) if error.is_transient() => tokio::time::sleep(WATCH).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The canister has hashed the file itself: its subnet certifies that it holds exactly this one.
+async fn certify(client: &Client, sha256: &[u8]) -> Result<()> {
+    let models = retry(|_| (), || client.models_certified()).await?;
+    let verified = |m: &ModelEntry| {
+        m.sha256 == sha256
+            && matches!(
+                m.status.phase,
+                Phase::Ready | Phase::Stored | Phase::Restoring
+            )
+    };
+    if models.models.iter().any(verified) {
+        return Ok(());
+    }
+    Err(Error::Canister(CanisterError::NotFound(format!(
+        "the canister does not hold {} any more",
+        hex::encode(sha256)
+    ))))
+}
+
+/// Waits until the model of a file is ready, or stored; fails with the canister's error where it
+/// cannot be.
+pub async fn watch(
+    client: &Client,
+    sha256: &[u8],
+    mut progress: impl FnMut(&ModelStatus),
+) -> Result<ModelStatus> {
+    loop {
+        let models = retry(|_| (), || client.models()).await?;
+        let entry = models.models.into_iter().find(|m| m.sha256 == sha256);
+        let status = entry.map(|entry| entry.status).ok_or_else(|| {
+            Error::Canister(CanisterError::NotFound(
+                "the model was dropped meanwhile".into(),
+            ))
+        })?;
         progress(&status);
         match status.phase {
-            Phase::Ready => return Ok(status),
-            Phase::Failed => {
-                let unknown = || CanisterError::InvalidModel("the canister gives no reason".into());
-                return Err(Error::Canister(status.error.unwrap_or_else(unknown)));
-            }
+            Phase::Ready | Phase::Stored => return Ok(status),
+            Phase::Failed => return Err(failure(&status)),
             Phase::Empty | Phase::Uploading => {
                 return Err(Error::Canister(CanisterError::WrongPhase {
                     phase: format!("{:?}", status.phase),
@@ -134,18 +262,14 @@ pub async fn watch(client: &Client, mut progress: impl FnMut(&ModelStatus)) -> R
 }
 
 /// An upload that is resumed has to announce what it announced first.
-fn chunk_size(path: &Path, before: &ModelStatus, options: &UploadOptions) -> u32 {
-    let size = path.metadata().map(|metadata| metadata.len()).ok();
-    match &before.manifest {
-        Some(stored) if Some(stored.size) == size => stored.chunk_size,
-        _ => options.chunk_size,
-    }
-}
-
-fn open(path: &Path, chunk_size: u32, progress: &mut impl FnMut(Progress)) -> Result<ShardedFile> {
-    ShardedFile::open(path, chunk_size, |done, total| {
-        progress(Progress::Hashing { done, total })
-    })
+fn chunk_size(size: u64, before: &Models, options: &UploadOptions) -> u32 {
+    let unfinished = before
+        .models
+        .iter()
+        .filter(|m| m.status.phase == Phase::Uploading);
+    let mut files = unfinished.filter_map(|m| m.status.manifest.as_ref());
+    let same = files.find(|stored| stored.size == size);
+    same.map_or(options.chunk_size, |stored| stored.chunk_size)
 }
 
 fn retrying(error: &Error) -> Progress {
@@ -164,14 +288,16 @@ fn first_line(error: &Error) -> String {
 async fn send_missing(
     client: &Client,
     file: &Arc<ShardedFile>,
-    parallel: usize,
+    parallel: Option<usize>,
     progress: &mut (impl FnMut(Progress) + Send),
 ) -> Result<()> {
     let total = file.manifest().size;
+    let mut window = Window::new(parallel);
     loop {
+        // Asked as an update: what another run has sent and the subnet has taken in comes before it.
         let missing = retry(
             |error| progress(retrying(error)),
-            || client.upload_missing(),
+            || client.upload_missing_certified(),
         )
         .await?;
         let mut waiting = indices(&missing);
@@ -184,17 +310,22 @@ async fn send_missing(
         let (failures, mut failed) = mpsc::unbounded_channel();
         let mut sending = JoinSet::new();
         loop {
-            while sending.len() < parallel
+            while sending.len() < window.size()
                 && let Some(index) = waiting.next()
             {
                 sending.spawn(send(client.clone(), file.clone(), index, failures.clone()));
             }
             tokio::select! {
-                Some(reason) = failed.recv() => progress(Progress::Retrying { reason }),
+                Some(reason) = failed.recv() => {
+                    window.failed();
+                    progress(Progress::Retrying { reason });
+                }
                 sent = sending.join_next() => match sent {
                     None => break,
                     Some(Ok(bytes)) => {
-                        done += bytes?;
+                        let bytes = bytes?;
+                        window.sent(bytes);
+                        done += bytes;
                         progress(Progress::Sending { done, total });
                     }
                     Some(Err(error)) => {

@@ -74,6 +74,11 @@ fn service() -> String {
     methods.look::<Vec<Range>>("upload_missing");
     methods.command::<Done>("upload_commit");
     methods.command::<Done>("upload_abort");
+    methods.look::<Models>("models");
+    methods.update::<AliasSet, Done>("alias_set");
+    methods.update::<String, Done>("alias_rollback");
+    methods.update::<String, Done>("alias_remove");
+    methods.update::<ModelDelete, Done>("model_delete");
     methods.update::<ConfigPatch, Outcome<Config>>("set_config");
     methods.update::<Vec<AccessChange>, Done>("set_access");
     methods.look::<Status>("status");

@@ -14,6 +14,9 @@ pub struct ReplicaConfig {
     pub start_time_ns: Option<u64>,
     /// Where the state is kept; in memory only when absent.
     pub state_dir: Option<PathBuf>,
+    /// Bytes of storage above which growth reserves cycles, and all that there are, for tests; as on
+    /// the IC when absent.
+    pub storage: Option<(u64, u64)>,
 }
 
 /// A signed and checked call from outside.

@@ -4,7 +4,7 @@
 //! the round the changes are stored and this state is replaced, both at once for queries: they hold
 //! the lock while they run, and a query that runs long delays the end of the round.
 
-use crate::exec::{Start, api, environment, inspect, query};
+use crate::exec::{RoundContext, Start, api, environment, inspect, query};
 use crate::execution::Instance;
 use crate::execution::api::{Api, Environment, Response};
 use crate::execution::failure::{ErrorCode, UserError};
@@ -243,10 +243,11 @@ impl Replica {
         let mut state = committed.0.write().unwrap_or_else(PoisonError::into_inner);
         self.flush();
         self.save();
+        let round = self.round_context();
         state.canisters = self
             .canisters
             .iter()
-            .map(|(id, canister)| (*id, self.view(canister)))
+            .map(|(id, canister)| (*id, self.view(canister, &round)))
             .collect();
         state.time_ns = self.last_round_ns;
         state.certificate = self.certificate.clone();
@@ -265,11 +266,10 @@ impl Replica {
         }
     }
 
-    fn view(&self, canister: &Canister) -> CanisterView {
-        let round = self.round_context();
+    fn view(&self, canister: &Canister, round: &RoundContext) -> CanisterView {
         CanisterView {
             id: canister.id,
-            env: environment(canister, &round),
+            env: environment(canister, round),
             frozen: canister.cycles < canister.freezing_limit(round.fees),
             readers: canister.settings.log_visibility.clone(),
             cycles: canister.cycles,

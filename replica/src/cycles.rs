@@ -21,11 +21,62 @@ const INGRESS_BYTE: u128 = 2_000;
 const CALL: u128 = 260_000;
 const CALL_BYTE: u128 = 1_000;
 const GIB_SECOND: u128 = 127_000;
+/// Storage of a subnet, in bytes: above the first, growth reserves cycles; the second is all of it.
+pub const STORAGE_THRESHOLD: u64 = 750 << 30;
+pub const STORAGE_CAPACITY: u64 = 2 << 40;
+/// How long storage is paid for in advance where the subnet is full, in seconds.
+const MAX_RESERVATION: u128 = 300_000_000;
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 const COMPUTE_PERCENT_SECOND: u128 = 10_000_000;
 const CREATE: u128 = 500_000_000_000;
 const HTTP_REQUEST: u128 = 3_000_000 + 60_000 * 13;
 const HTTP_REQUEST_BYTE: u128 = 400;
 const HTTP_RESPONSE_BYTE: u128 = 800;
+
+/// Cycles as they are written in errors: `1_234_567`.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount(pub u128);
+
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = self.0.to_string();
+        for (at, digit) in digits.char_indices() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                f.write_str("_")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How full a subnet's storage is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saturation {
+    usage: u64,
+    threshold: u64,
+    capacity: u64,
+}
+
+impl Saturation {
+    /// The part of a subnet's storage that one of several threads may count on.
+    pub fn of_thread(usage: u64, threshold: u64, capacity: u64, threads: u64) -> Saturation {
+        let capacity = capacity / threads;
+        Saturation {
+            usage: (usage / threads).min(capacity),
+            threshold: (threshold / threads).min(capacity),
+            capacity,
+        }
+    }
+
+    /// With more of it used.
+    #[must_use]
+    pub fn with(self, bytes: u64) -> Saturation {
+        let usage = self.usage.saturating_add(bytes).min(self.capacity);
+        Saturation { usage, ..self }
+    }
+}
 
 /// The fees; all are zero on a free replica.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +116,35 @@ impl Fees {
         self.unless_free(byte_ns * GIB_SECOND / (1 << 30) / 1_000_000_000)
     }
 
-    /// Storing a GiB for some seconds.
-    pub fn gib(self, seconds: u64) -> u128 {
-        self.unless_free(GIB_SECOND * u128::from(seconds))
+    /// What is put aside for bytes that a canister gets on a subnet as full as that: the time that is
+    /// paid for grows with what is used above the threshold, from nothing to years.
+    pub fn reservation(self, at: Saturation, bytes: u64) -> u128 {
+        self.reserved(at.with(bytes))
+            .saturating_sub(self.reserved(at))
+    }
+
+    /// What is put aside for all that is used above the threshold.
+    fn reserved(self, at: Saturation) -> u128 {
+        let above = u128::from(at.usage.saturating_sub(at.threshold));
+        let room = u128::from(at.capacity - at.threshold);
+        if room == 0 {
+            return 0;
+        }
+        // The area of a triangle; the IC rounds to whole seconds.
+        let seconds = MAX_RESERVATION * above / room / 2;
+        self.unless_free((above * GIB_SECOND * seconds) >> 30)
+    }
+
+    /// What a canister costs that does nothing, in cycles a day.
+    pub fn idle_day(self, bytes: u64, compute_percent: u64) -> u128 {
+        let storage = (u128::from(bytes) * GIB_SECOND * u128::from(DAY)) >> 30;
+        self.unless_free(storage) + self.compute(compute_percent, DAY)
+    }
+
+    /// The same for the seconds of a freezing threshold. The IC rounds to cycles a day.
+    pub fn freezing(self, bytes: u64, compute_percent: u64, seconds: u64) -> u128 {
+        let day = self.idle_day(bytes, compute_percent);
+        day.saturating_mul(u128::from(seconds)) / u128::from(DAY)
     }
 
     /// Reserving percents of a core for some seconds.

@@ -1,5 +1,6 @@
 //! Users' messages: taking them in, and what became of them.
 
+use crate::cycles::Amount;
 use crate::exec::Effects;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::management;
@@ -76,7 +77,7 @@ impl Replica {
                     format!(
                         "Canister {id} is out of cycles: please top up the canister with at least \
                          {} additional cycles",
-                        needed - canister.cycles
+                        Amount(needed - canister.cycles)
                     ),
                 ));
             }
@@ -179,6 +180,7 @@ impl Replica {
         })?;
         check_status(canister)?;
         canister.withdraw(cost, fees).map_err(|missing| {
+            let missing = Amount(missing);
             UserError::new(
                 ErrorCode::CanisterOutOfCycles,
                 format!(

@@ -28,7 +28,7 @@ pub use scheduler::RoundReport;
 pub use state::canister::Totals;
 pub use wasm::enable_profile;
 
-use cycles::Fees;
+use cycles::{Fees, Saturation};
 use exec::RoundContext;
 use execution::Engine;
 use execution::instance::GlobalValue;
@@ -165,7 +165,7 @@ impl Replica {
             || canister
                 .callbacks
                 .values()
-                .any(|callback| callback.deadline_ns != 0 && callback.deadline_ns <= self.time_ns)
+                .any(|callback| scheduler::has_passed(callback.deadline_ns, self.time_ns))
     }
 
     /// The earliest global timer of all canisters, in nanoseconds since 1970.
@@ -366,12 +366,24 @@ impl Replica {
         }
     }
 
+    /// How full the subnet is.
+    pub(crate) fn saturation(&self) -> Saturation {
+        let usage = self.canisters.values().map(state::Canister::paid_bytes);
+        let (threshold, capacity) = self
+            .config
+            .storage
+            .unwrap_or((cycles::STORAGE_THRESHOLD, cycles::STORAGE_CAPACITY));
+        let threads = scheduler::THREADS as u64;
+        Saturation::of_thread(usage.sum(), threshold, capacity, threads)
+    }
+
     pub(crate) fn round_context(&self) -> RoundContext {
         RoundContext {
             time_ns: self.time_ns,
             subnet: self.subnet_id,
             root_key: self.root_key.clone(),
             fees: self.fees(),
+            saturation: self.saturation(),
             store: self.store.clone(),
         }
     }

@@ -74,6 +74,13 @@ pub(crate) fn has_next(canister: &Canister) -> bool {
     priority::next(canister) != priority::Next::Nothing || canister.installing_rounds > 0
 }
 
+/// True when a best-effort call's deadline has passed: deadlines are whole seconds, and so is the time
+/// that they are compared with.
+pub(crate) fn has_passed(deadline_ns: u64, now_ns: u64) -> bool {
+    const SECOND: u64 = 1_000_000_000;
+    deadline_ns != 0 && deadline_ns / SECOND < now_ns / SECOND
+}
+
 /// Runs something on a stack that canister code fits on.
 pub(crate) fn on_big_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
@@ -354,14 +361,28 @@ impl Replica {
         }
     }
 
-    /// Rejects best-effort calls whose deadline has passed; late answers are dropped.
+    /// Rejects best-effort calls whose deadline has passed; late answers are dropped, and so are calls
+    /// that have not begun.
     fn time_out_calls(&mut self) {
         let now = self.time_ns;
+        let mut dropped = Vec::new();
+        for canister in self.canisters.values_mut() {
+            dropped.extend(
+                canister
+                    .queues
+                    .take_late(|deadline| has_passed(deadline, now)),
+            );
+        }
+        for request in dropped {
+            if let Some(sender) = self.canisters.get_mut(&request.sender) {
+                sender.cycles += request.cycles;
+            }
+        }
         for canister in self.canisters.values_mut() {
             let late: Vec<(u64, Principal)> = canister
                 .callbacks
                 .iter()
-                .filter(|(_, callback)| callback.deadline_ns != 0 && callback.deadline_ns <= now)
+                .filter(|(_, callback)| has_passed(callback.deadline_ns, now))
                 .filter(|(_, callback)| !callback.timed_out)
                 .map(|(id, callback)| (*id, callback.callee))
                 .collect();
@@ -395,21 +416,18 @@ impl Replica {
         let store = self.store.clone();
         self.last_charge_ns = now;
         for canister in self.canisters.values_mut() {
-            let bytes = canister
-                .memory_usage()
-                .max(canister.settings.memory_allocation);
-            let cost = fees.storage(bytes, elapsed)
+            let cost = fees.storage(canister.paid_bytes(), elapsed)
                 + fees.compute(
                     canister.settings.compute_allocation,
                     elapsed / 1_000_000_000,
                 );
-            if cost > canister.cycles || (canister.cycles == 0 && canister.code.is_some()) {
+            let empty = canister.cycles == 0 && canister.reserved == 0 && canister.code.is_some();
+            if empty || !canister.pay_for_storage(cost) {
                 canister.cycles = 0;
+                canister.reserved = 0;
                 management::uninstall(canister, &store, effects);
                 canister.settings.compute_allocation = 0;
                 canister.settings.memory_allocation = 0;
-            } else {
-                canister.cycles -= cost;
             }
             canister.consumed.storage += cost as i128;
         }

@@ -65,7 +65,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
     let file_bytes = std::fs::metadata(plan.file)?.len() as f64;
 
     (plan.progress)("upload, hash, prepare");
-    let testbed = Testbed::start()?;
+    let testbed = Testbed::on_replica()?;
     let client = testbed.install().await?;
     let bench = Bench {
         plan,
@@ -155,7 +155,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
 
 /// Instructions to receive a byte of a chunk.
 async fn receive_cost(file: &Path) -> Result<f64> {
-    let testbed = Testbed::start()?;
+    let testbed = Testbed::on_replica()?;
     let client = testbed.install().await?;
     let shards = loader::shards::ShardedFile::open(file, 1_900_000, |_, _| ())?;
     client.upload_begin(shards.manifest()).await?;
@@ -177,7 +177,9 @@ async fn receive_cost(file: &Path) -> Result<f64> {
 }
 
 fn totals(testbed: &Testbed, canister: Principal) -> Result<u64> {
-    let totals = testbed.server.with_replica(move |r| r.totals(&canister))?;
+    let totals = testbed
+        .replica()?
+        .with_replica(move |r| r.totals(&canister))?;
     Ok(totals.context("no such canister")?.instructions)
 }
 
@@ -190,7 +192,7 @@ impl Bench<'_> {
         let canister = self.client.canister();
         let counts = self
             .testbed
-            .server
+            .replica()?
             .with_replica(move |r| r.profile(&canister))?;
         Ok(Profile::new(counts))
     }
@@ -248,7 +250,7 @@ impl Bench<'_> {
         })?;
         loop {
             let arg = arg.clone();
-            let (instructions, reply) = self.testbed.server.with_replica(move |r| {
+            let (instructions, reply) = self.testbed.replica()?.with_replica(move |r| {
                 let instructions = r.totals(&canister).map_or(0, |t| t.instructions);
                 (instructions, r.query(caller, canister, "generation", &arg))
             })?;

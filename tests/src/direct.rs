@@ -7,7 +7,7 @@ use candid::utils::{ArgumentEncoder, encode_args};
 use candid::{CandidType, Nat, Principal};
 use loader::types::{
     ChatInfo, ChatSend, Chunk, Config, ConfigPatch, Done, Error, Generation, GenerationRequest,
-    Manifest, Options, Outcome, Phase, Started, Status,
+    Manifest, ModelStatus, Models, Options, Outcome, Phase, Range, Started, Status,
 };
 use replica::management::types::{
     CanisterIdRecord, CanisterSettings, InstallCode, InstallMode, ProvisionalCreate, UpdateSettings,
@@ -82,13 +82,38 @@ impl Direct {
             sha256: ByteBuf::from(Sha256::digest(file).to_vec()),
             checksums: file.chunks(size).map(weights::manifest::checksum).collect(),
         };
+        let sha256 = manifest.sha256.clone();
         self.update::<_, Done>(caller(0), "upload_begin", (manifest,))??;
-        for (index, data) in (0..).zip(file.chunks(size)) {
+        let missing: Vec<Range> = self.query(caller(0), "upload_missing", ())?;
+        let missing = |index: u32| missing.iter().any(|m| (m.start..m.end).contains(&index));
+        for (index, data) in (0..).zip(file.chunks(size)).filter(|(n, _)| missing(*n)) {
             let data = ByteBuf::from(data);
             self.update::<_, Done>(caller(0), "upload_chunk", (Chunk { index, data },))??;
         }
         self.update::<_, Done>(caller(0), "upload_commit", ())??;
-        self.until_ready()
+        for _ in 0..PATIENCE {
+            match self.model(&sha256)? {
+                m if matches!(m.phase, Phase::Ready | Phase::Stored) => return Ok(()),
+                m if m.phase == Phase::Failed => return Err(anyhow!("{:?}", m.error)),
+                _ => self.rounds(1),
+            }
+        }
+        Err(anyhow!("the model does not become ready"))
+    }
+
+    /// The library.
+    pub fn models(&mut self) -> Result<Models> {
+        self.query(caller(0), "models", ())
+    }
+
+    /// What the model of a file is doing.
+    pub fn model(&mut self, sha256: &[u8]) -> Result<ModelStatus> {
+        let found = self
+            .models()?
+            .models
+            .into_iter()
+            .find(|m| m.sha256 == sha256);
+        Ok(found.context("no such model")?.status)
     }
 
     /// Rounds until the model is ready.
@@ -333,6 +358,7 @@ impl Direct {
         options: Options,
     ) -> Result<Result<Started, Error>> {
         let question = ChatSend {
+            model: None,
             chat,
             content: content.into(),
             options: Some(options),

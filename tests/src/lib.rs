@@ -1,5 +1,5 @@
-//! Helpers of the end-to-end tests: the compiled canister on a local replica in this process, spoken
-//! to over HTTP as users do.
+//! Helpers of the end-to-end tests: the compiled canister on a local network (this project's replica in
+//! this process, or PocketIC), spoken to over HTTP as users do.
 //!
 //! A test that only asks uses [`shared`]: one canister with the model in it for the whole test
 //! program. A test that changes a canister starts a [`Testbed`] and installs its own.
@@ -12,6 +12,7 @@ pub mod direct;
 mod files;
 pub mod malicious;
 pub mod native;
+pub mod network;
 pub mod perplexity;
 pub mod profile;
 pub mod published;
@@ -28,7 +29,8 @@ use ic_agent::identity::{AnonymousIdentity, BasicIdentity};
 use loader::management::{self, Mode};
 use loader::upload::{UploadOptions, upload};
 use loader::{Client, Network};
-use replica::http::{Server, ServerConfig};
+use network::{Setup, TestNetwork};
+use replica::http::Server;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -36,22 +38,42 @@ use tokio::sync::OnceCell;
 /// Cycles of a new canister.
 const CYCLES: u128 = 1_000_000_000_000_000;
 
-/// A replica of its own, stopped when dropped.
+/// A network of its own, stopped when dropped.
 pub struct Testbed {
-    pub server: Server,
+    /// The network.
+    pub live: Box<dyn TestNetwork>,
 }
 
 impl Testbed {
-    /// A replica in memory on a free port.
+    /// The network that the environment asks for, in memory, on a free port.
     pub fn start() -> Result<Self> {
-        Self::start_with(ServerConfig::default())
+        Self::start_with(&Setup::default())
     }
 
-    /// A replica set up as told.
-    pub fn start_with(config: ServerConfig) -> Result<Self> {
+    /// The same, set up as told.
+    pub fn start_with(setup: &Setup) -> Result<Self> {
         Ok(Self {
-            server: Server::start(config)?,
+            live: network::start(setup)?,
         })
+    }
+
+    /// This project's replica, for tests that need what only it tells.
+    pub fn on_replica() -> Result<Self> {
+        Ok(Self {
+            live: network::start_replica(&Setup::default())?,
+        })
+    }
+
+    /// The replica that [`Testbed::on_replica`] started.
+    pub fn replica(&self) -> Result<&Server> {
+        self.live
+            .replica()
+            .with_context(|| format!("{} is not this project's replica", self.live.name()))
+    }
+
+    /// Where the network listens, such as `http://127.0.0.1:4943`.
+    pub fn url(&self) -> String {
+        self.live.url()
     }
 
     /// A connection that signs as the controller of every canister made here.
@@ -61,7 +83,7 @@ impl Testbed {
 
     /// A connection that signs with the given key.
     pub async fn network_as(&self, identity: Arc<dyn Identity>) -> Result<Network> {
-        Ok(Network::connect(&self.server.url(), identity).await?)
+        Ok(Network::connect(&self.url(), identity).await?)
     }
 
     /// A client of an existing canister that signs with the given key.
@@ -76,7 +98,8 @@ impl Testbed {
     /// A new canister with the code in it, and no model.
     pub async fn install(&self) -> Result<Client> {
         let network = self.network().await?;
-        let canister = management::create_canister(&network, CYCLES).await?;
+        let controller = controller().sender().map_err(anyhow::Error::msg)?;
+        let canister = self.live.create_canister(controller, CYCLES)?;
         management::install(&network, canister, &wasm()?, Mode::Install).await?;
         Ok(Client::new(network, canister))
     }

@@ -26,7 +26,7 @@ async fn ready() -> Result<&'static (Testbed, Principal)> {
     static READY: OnceCell<(Testbed, Principal)> = OnceCell::const_new();
     READY
         .get_or_try_init(|| async {
-            let testbed = Testbed::start()?;
+            let testbed = Testbed::on_replica()?;
             let client = testbed.install_with_model().await?;
             anyhow::Ok((testbed, client.canister()))
         })

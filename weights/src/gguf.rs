@@ -96,9 +96,9 @@ mod value_type {
 }
 
 /// A buffered reader over a source: forward reads with a small window.
-struct Cursor<'a, S: ByteSource + ?Sized> {
+pub(crate) struct Cursor<'a, S: ByteSource + ?Sized> {
     source: &'a S,
-    pos: u64,
+    pub(crate) pos: u64,
     limit: u64,
     buf: Vec<u8>,
     buf_start: u64,
@@ -107,7 +107,7 @@ struct Cursor<'a, S: ByteSource + ?Sized> {
 const WINDOW: u64 = 64 << 10;
 
 impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
-    fn new(source: &'a S, pos: u64) -> Self {
+    pub(crate) fn new(source: &'a S, pos: u64) -> Self {
         let limit = source.len();
         Self {
             source,
@@ -167,16 +167,16 @@ impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
         }
     }
 
-    fn u32(&mut self, what: &str) -> Result<u32, Error> {
+    pub(crate) fn u32(&mut self, what: &str) -> Result<u32, Error> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
     #[inline(always)]
-    fn u64(&mut self, what: &str) -> Result<u64, Error> {
+    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, Error> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    fn string(&mut self, max: u64, what: &str) -> Result<String, Error> {
+    pub(crate) fn string(&mut self, max: u64, what: &str) -> Result<String, Error> {
         let n = self.u64(what)?;
         if n > max {
             return Err(Error::malformed(format!(
@@ -365,7 +365,7 @@ impl GgufFile {
     }
 }
 
-fn read_value<S: ByteSource + ?Sized>(
+pub(crate) fn read_value<S: ByteSource + ?Sized>(
     c: &mut Cursor<'_, S>,
     kind: u32,
     key: &str,

@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod pack;
 pub mod simd;
 pub mod source;
+pub mod split;
 
 pub use dtype::GgmlType;
 pub use gguf::{GgufFile, TensorInfo, Value};

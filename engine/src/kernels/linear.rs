@@ -89,6 +89,16 @@ fn chunk_pairs(pairs: usize) -> usize {
     fitting.min_by_key(|c| count(*c)).unwrap_or(4)
 }
 
+/// How many passes a row of `pairs` takes.
+pub fn passes(mut pairs: usize) -> usize {
+    let mut n = 0;
+    while pairs > 0 {
+        pairs -= chunk_pairs(pairs).min(pairs);
+        n += 1;
+    }
+    n
+}
+
 /// One column chunk over many row groups.
 struct Job {
     x: *const i16,

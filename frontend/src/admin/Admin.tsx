@@ -1,32 +1,19 @@
-import { useState } from 'preact/hooks';
 import type { Status } from '../bindings/llm.did';
-import { message, ok } from '../ic/backend';
-import { backend, controls, nudge, phase, status } from '../state/session';
+import { backend, controls, phase, status } from '../state/session';
 import { bytes, count, hex, large, plural } from '../text/format';
 import { CopyButton } from '../view/CopyButton';
 import { ConfigForm } from './ConfigForm';
 import { DropZone } from './DropZone';
+import { Library } from './Library';
 import { Logs } from './Logs';
 
 function Model({ of }: { of: Status }) {
-  const [asking, setAsking] = useState(false);
-  const [error, setError] = useState<string | null>(null);
   const manifest = of.model.manifest[0];
   const info = of.model.info[0];
   const failure = of.model.error[0];
-  const drop = async () => {
-    setAsking(false);
-    try {
-      if (backend.value) ok(await backend.value.canister.upload_abort());
-      setError(null);
-    } catch (e) {
-      setError(message(e));
-    }
-    nudge();
-  };
   return (
     <section class="card" aria-labelledby="model-head">
-      <h2 id="model-head">Model</h2>
+      <h2 id="model-head">The model that answers</h2>
       <dl class="facts">
         <dt>State</dt>
         <dd>
@@ -62,23 +49,6 @@ function Model({ of }: { of: Status }) {
           </>
         )}
       </dl>
-      {error && <p class="alert" role="alert">{error}</p>}
-      {controls.value && manifest && !asking && (
-        <button type="button" class="button danger" onClick={() => setAsking(true)}>
-          {phase.value === 'Ready' ? 'Drop the model' : 'Drop this upload'}
-        </button>
-      )}
-      {asking && (
-        <p class="row">
-          <span>Answers stop until another model is uploaded.</span>
-          <button type="button" class="button danger" onClick={() => void drop()}>
-            Drop it
-          </button>
-          <button type="button" class="button" onClick={() => setAsking(false)}>
-            Keep it
-          </button>
-        </p>
-      )}
     </section>
   );
 }
@@ -149,6 +119,7 @@ export function Admin() {
         ) : (
           <>
             <Model of={now} />
+            <Library />
             {controls.value && <DropZone />}
             <Figures of={now} />
             <ConfigForm config={now.config} />

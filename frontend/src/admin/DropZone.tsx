@@ -17,22 +17,20 @@ export function DropZone() {
   const input = useId();
   const now = upload.value;
   const active = now?.step === 'hashing' || now?.step === 'sending';
-  const free = phase.value === 'Empty' || phase.value === 'Failed' || phase.value === 'Uploading';
   const begun = phase.value === 'Uploading' ? status.value?.model.manifest[0] : undefined;
   const take = (file: File | undefined) => {
-    if (file && backend.value && free && !active) void send(backend.value.canister, file);
+    if (file && backend.value && !active) void send(backend.value.canister, file);
   };
   return (
     <section class="card" aria-labelledby="upload-head">
       <h2 id="upload-head">Upload a model</h2>
-      {!free && !active && <p class="hint">Drop the model that is there first: there is room for one.</p>}
       {begun && !active && (
         <p class="hint">
           An upload of {begun.name} ({bytes(begun.size)}) is not finished: give the same file, and only what is
           missing is sent.
         </p>
       )}
-      {free && !active && (
+      {!active && (
         <label
           for={input}
           class={over ? 'drop over' : 'drop'}
@@ -60,7 +58,7 @@ export function DropZone() {
           />
         </label>
       )}
-      {now && !(now.step === 'done' && phase.value === 'Ready') && (
+      {now && !(now.step === 'done') && (
         <div class="upload" role="status">
           <p>
             <strong>{now.name}</strong> {STEPS[now.step]}

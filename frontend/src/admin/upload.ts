@@ -39,9 +39,11 @@ export async function send(canister: Canister, file: File): Promise<void> {
   };
   upload.value = { name: file.name, step: 'hashing', done: 0, total: file.size, error: null };
   try {
-    const before = (await canister.status()).model;
-    const stored = before.manifest[0];
-    const chunkSize = 'Uploading' in before.phase && stored ? stored.chunk_size : CHUNK;
+    const { models } = await canister.models();
+    const begun = models.find(
+      (m) => 'Uploading' in m.status.phase && m.status.manifest[0]?.size === BigInt(file.size),
+    );
+    const chunkSize = begun?.status.manifest[0]?.chunk_size ?? CHUNK;
     const hashes = await hash(file, chunkSize, mine.signal, (done) => say({ done }));
     const manifest: Manifest = {
       name: file.name,
@@ -49,7 +51,6 @@ export async function send(canister: Canister, file: File): Promise<void> {
       chunk_size: chunkSize,
       ...hashes,
     };
-    if ('Failed' in before.phase) ok(await canister.upload_abort());
     say({ step: 'sending', done: 0 });
     ok(await canister.upload_begin(manifest));
     nudge();

@@ -156,6 +156,7 @@ export async function ask(content: string, from?: number): Promise<boolean> {
           chat: id,
           content,
           options: [options(settings.value)],
+          model: [],
           replace_from: from === undefined ? [] : [from],
         }),
       );

@@ -1,14 +1,14 @@
 //! Installing, reinstalling and upgrading code.
 
 use super::{PAGE, RoundContext, dirty_pages_cost, new_api, update_low_memory_hook};
-use crate::cycles::{COMPILE_COST, INSTALL_LIMIT};
+use crate::cycles::{Amount, COMPILE_COST, INSTALL_LIMIT};
 use crate::execution::api::Api;
 use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::instance::new_heap;
 use crate::execution::mode::Mode;
 use crate::execution::{Entry, Instance};
 use crate::memory::heap::Content;
-use crate::memory::stable::Stable;
+use crate::memory::stable::{STABLE_PAGE, Stable};
 use crate::state::canister::LowMemoryHook;
 use crate::state::{Canister, Code};
 use crate::wasm::{CompiledModule, Export};
@@ -35,6 +35,8 @@ pub struct Install {
     pub compiled_before: bool,
     pub arg: Vec<u8>,
     pub sender: Principal,
+    /// Cycles taken for its execution.
+    pub prepaid: u128,
 }
 
 /// What came of it.
@@ -187,10 +189,17 @@ fn attempt(
             progress.timer = None;
         }
     }
+    let used = canister.memory_usage();
     let old = canister.code.take();
     let new = new_code(canister, module, keep, old.as_ref(), progress, install);
-    let mut code = match new {
-        Ok(code) => code,
+    let checked = new.and_then(|code| {
+        canister.code = Some(code);
+        let reserved = check_memory(canister, used, progress, install)?;
+        let code = canister.code.take().ok_or(Failure::NoModule)?;
+        Ok((code, reserved))
+    });
+    let (mut code, reserved) = match checked {
+        Ok(checked) => checked,
         Err(refusal) => {
             canister.code = old;
             if let Some(instance) = canister.code.as_mut().and_then(|c| c.instance.as_mut()) {
@@ -219,11 +228,73 @@ fn attempt(
         None if !matches!(install.mode, Kind::Upgrade { .. }) => canister.certified_data.clear(),
         None => {}
     }
-    canister.cycles = progress.balance;
+    canister.cycles = progress.balance - reserved;
+    canister.reserved += reserved;
     canister.version += 1;
     canister.low_memory = LowMemoryHook::default();
     update_low_memory_hook(canister);
     Ok(())
+}
+
+/// Checks that the canister, with its new code in it, can pay for more memory than the bytes that it
+/// used before; gives the cycles to put aside for it.
+fn check_memory(
+    canister: &Canister,
+    before: u64,
+    progress: &Progress<'_>,
+    install: &Install,
+) -> Result<u128, Refusal> {
+    let fees = progress.round.fees;
+    let stable = progress.stable.pages() * STABLE_PAGE;
+    let now = (canister.memory_usage() + stable) - canister.stable_pages() * STABLE_PAGE;
+    let bytes = now.saturating_sub(before);
+    if bytes == 0 || canister.settings.memory_allocation > 0 {
+        return Ok(0);
+    }
+    let wide = install.module.memory64;
+    let cost = fees.execution(progress.instructions, wide);
+    let balance = progress.balance + install.prepaid.saturating_sub(cost);
+    let refuse = |code, reason: String| {
+        let text = format!("Canister cannot grow memory by {bytes} bytes due to {reason}");
+        Refusal::Error(UserError::new(code, text))
+    };
+    let missing = |cycles| {
+        let cycles = Amount(cycles);
+        let reason =
+            format!("insufficient cycles. At least {cycles} additional cycles are required.");
+        refuse(ErrorCode::InsufficientCyclesInMemoryGrow, reason)
+    };
+    let reserved = fees.reservation(progress.round.saturation, bytes);
+    let all = canister.reserved + reserved;
+    let limit = canister.settings.reserved_cycles_limit;
+    if all > limit {
+        let (limit, over) = (Amount(limit), Amount(all - limit));
+        return Err(refuse(
+            ErrorCode::ReservedCyclesLimitExceededInMemoryGrow,
+            format!(
+                "its reserved cycles limit. The current limit ({limit}) would be exceeded by {over}."
+            ),
+        ));
+    }
+    if balance < reserved {
+        return Err(missing(reserved - balance));
+    }
+    let settings = &canister.settings;
+    let frozen = fees
+        .freezing(
+            now,
+            settings.compute_allocation,
+            settings.freezing_threshold,
+        )
+        .saturating_sub(all);
+    if balance - reserved < frozen {
+        return Err(missing(frozen - (balance - reserved)));
+    }
+    // What was prepaid comes back after the installation: until then the balance may be too low.
+    if progress.balance < reserved {
+        return Err(missing(reserved - progress.balance));
+    }
+    Ok(reserved)
 }
 
 fn new_stable(round: &RoundContext) -> Result<Stable, Refusal> {

@@ -8,7 +8,7 @@ pub mod update;
 
 pub use respond::{Verdict, respond};
 
-use crate::cycles::Fees;
+use crate::cycles::{Fees, Saturation};
 use crate::execution::api::{Api, Environment, Response};
 use crate::execution::mode::Mode;
 use crate::log::Log;
@@ -38,6 +38,8 @@ pub struct RoundContext {
     pub subnet: Principal,
     pub root_key: Arc<[u8]>,
     pub fees: Fees,
+    /// How full the subnet is.
+    pub saturation: Saturation,
     pub store: Arc<FileStore>,
 }
 
@@ -78,8 +80,10 @@ pub fn environment(canister: &Canister, round: &RoundContext) -> Environment {
         variables: settings.environment_variables.as_slice().into(),
         global_timer: canister.timer,
         fees: round.fees,
-        freezing_limit: canister.freezing_limit(round.fees),
-        freezing_per_gib: round.fees.gib(settings.freezing_threshold),
+        idle: canister.idle(),
+        saturation: round.saturation,
+        reserved: canister.reserved,
+        reserved_limit: settings.reserved_cycles_limit,
         heap_limit: settings.wasm_memory_limit.filter(|limit| *limit > 0),
         allocation_left: (allocation > 0)
             .then(|| allocation.saturating_sub(canister.memory_usage())),
@@ -148,6 +152,7 @@ pub fn api(start: Start, mode: Mode, limit: u64) -> Api {
         accepted: false,
         log: start.log,
         grown: 0,
+        reserved: 0,
     }
 }
 

@@ -12,10 +12,11 @@ use crate::memory::stable::Stable;
 use crate::wasm::{CompiledModule, MethodKind};
 use candid::Principal;
 
-/// Depth of calls among composite queries.
+/// Composite queries that may wait for each other.
 const MAX_DEPTH: usize = 6;
-/// Instructions of a composite query with all that it calls.
-const GRAPH_LIMIT: u64 = 5_000_000_000;
+/// Instructions of a composite query with all that it calls, and what each call counts besides.
+const GRAPH_LIMIT: i64 = 5_000_000_000;
+const PER_CALL: i64 = 50_000_000;
 
 /// A query to answer.
 pub struct Query<'a> {
@@ -40,12 +41,15 @@ pub fn query(canisters: &Views, query: Query<'_>) -> Answered {
         canisters,
         time_ns: query.time_ns,
         instructions: 0,
+        left: GRAPH_LIMIT,
+        asked: query.canister,
         certificate: query.certificate,
-        active: Vec::new(),
+        depth: 0,
+        aborted: None,
     };
     let result = graph.entry(query.sender, query.canister, query.method, query.arg);
     Answered {
-        result,
+        result: graph.aborted.map_or(result, Err),
         instructions: graph.instructions,
     }
 }
@@ -54,9 +58,15 @@ struct Graph<'a> {
     canisters: &'a Views,
     time_ns: u64,
     instructions: u64,
+    /// Instructions that the graph has left.
+    left: i64,
+    /// The canister that the user asked: its queries see the certificate.
+    asked: Principal,
     certificate: Option<DataCertificate>,
-    /// Canisters with an open composite query.
-    active: Vec<Principal>,
+    /// Composite queries that wait for their calls.
+    depth: usize,
+    /// A limit of the graph was exceeded: that is the user's answer, whoever could handle it.
+    aborted: Option<UserError>,
 }
 
 /// One query and its callbacks: what they change is seen by them alone.
@@ -97,7 +107,7 @@ impl<'a> Graph<'a> {
         let caller = sender.as_slice().to_vec();
         let response = match kind {
             MethodKind::CompositeQuery => self.composite(canister, caller, method, arg),
-            _ => self.simple(canister, caller, method, arg, true),
+            _ => self.simple(canister, caller, method, arg),
         };
         match response {
             Ok(Response::None) => Err(UserError::new(
@@ -118,15 +128,15 @@ impl<'a> Graph<'a> {
         mode: Mode,
         set: impl FnOnce(&mut Api),
     ) -> Outcome {
-        let limit = QUERY_LIMIT.min(GRAPH_LIMIT.saturating_sub(self.instructions));
-        let mut api = frame.canister.api(mode, QUERY_LIMIT, self.time_ns);
+        let limit = QUERY_LIMIT.min(self.left.max(0) as u64);
+        let mut api = frame.canister.api(mode, limit, self.time_ns);
         api.stable = frame.stable.fork();
         set(&mut api);
         let instance = &mut frame.instance;
         let before = instance.view().snapshot();
         let globals = instance.current_globals();
-        let mut outcome = instance.run_within(entry, api, limit);
-        if mode != Mode::Query || !self.active.is_empty() {
+        let mut outcome = instance.run(entry, api);
+        if mode != Mode::Query || self.depth > 0 {
             let pages = instance.view().changed_since(&before);
             outcome.instructions += dirty_pages_cost(pages, outcome.api.wide);
         }
@@ -139,11 +149,36 @@ impl<'a> Graph<'a> {
             instance.put_globals(&globals);
         }
         self.instructions += outcome.instructions;
+        self.left = self.left.saturating_sub_unsigned(outcome.instructions);
         outcome
     }
 
-    fn certificate(&self, canister: &CanisterView, entry_point: bool) -> Option<Certificate> {
-        let source = self.certificate.clone().filter(|_| entry_point)?;
+    /// Whether the graph may go on.
+    fn goes_on(&mut self) -> bool {
+        let exceeded = if self.depth > MAX_DEPTH {
+            Some((
+                ErrorCode::QueryCallGraphTooDeep,
+                "Composite query calls exceeded the maximum call depth.",
+            ))
+        } else if self.left <= 0 {
+            Some((
+                ErrorCode::QueryCallGraphTotalInstructionLimitExceeded,
+                "Composite query calls exceeded the instruction limit.",
+            ))
+        } else {
+            None
+        };
+        if let Some((code, text)) = exceeded {
+            self.aborted.get_or_insert(UserError::new(code, text));
+        }
+        self.aborted.is_none()
+    }
+
+    fn certificate(&self, canister: &CanisterView) -> Option<Certificate> {
+        let source = self
+            .certificate
+            .clone()
+            .filter(|_| canister.id == self.asked)?;
         let (id, data) = (canister.id, canister.certified_data.clone());
         Some(Certificate::new(move || source(&id, &data)))
     }
@@ -154,9 +189,8 @@ impl<'a> Graph<'a> {
         caller: Vec<u8>,
         method: &str,
         arg: &[u8],
-        entry_point: bool,
     ) -> Result<Response, Failure> {
-        let certificate = self.certificate(canister, entry_point);
+        let certificate = self.certificate(canister);
         let entry = Entry::Export(CompiledModule::method_export(MethodKind::Query, method));
         let mut frame = Frame::new(canister)?;
         let outcome = self.run(&mut frame, &entry, Mode::Query, |api| {
@@ -165,11 +199,19 @@ impl<'a> Graph<'a> {
             api.env.certificate = certificate;
         });
         frame.end();
+        self.count_call();
         outcome.result?;
         Ok(outcome.api.response)
     }
 
-    /// Runs a composite query with its calls and callbacks, one after the other.
+    /// Counts a method that another canister has called.
+    fn count_call(&mut self) {
+        if self.depth > 0 {
+            self.left -= PER_CALL;
+        }
+    }
+
+    /// Runs a composite query with its calls and callbacks, one after the other, until it answers.
     fn composite(
         &mut self,
         canister: &CanisterView,
@@ -177,11 +219,8 @@ impl<'a> Graph<'a> {
         method: &str,
         arg: &[u8],
     ) -> Result<Response, Failure> {
-        let certificate = self.certificate(canister, self.active.is_empty());
         let mut frame = Frame::new(canister)?;
-        self.active.push(canister.id);
-        let result = self.composite_calls(&mut frame, &caller, method, arg, certificate);
-        self.active.pop();
+        let result = self.composite_calls(&mut frame, &caller, method, arg);
         frame.end();
         result
     }
@@ -192,9 +231,8 @@ impl<'a> Graph<'a> {
         caller: &[u8],
         method: &str,
         arg: &[u8],
-        certificate: Option<Certificate>,
     ) -> Result<Response, Failure> {
-        let id = frame.canister.id;
+        let certificate = self.certificate(frame.canister);
         let entry = Entry::Export(CompiledModule::method_export(
             MethodKind::CompositeQuery,
             method,
@@ -204,12 +242,36 @@ impl<'a> Graph<'a> {
             api.arg = arg.to_vec();
             api.env.certificate = certificate;
         });
-        let mut instructions = outcome.instructions;
+        self.count_call();
         outcome.result?;
-        let mut response = outcome.api.response;
-        let mut open: std::collections::VecDeque<Call> = outcome.api.calls.into();
-        while let Some(call) = open.pop_front() {
+        // Who has answered waits for nothing.
+        if outcome.api.response != Response::None {
+            return Ok(outcome.api.response);
+        }
+        self.depth += 1;
+        let (calls, instructions) = (outcome.api.calls, outcome.instructions);
+        let result = self.callbacks(frame, caller, calls, instructions);
+        self.depth -= 1;
+        result
+    }
+
+    /// Makes a composite query's calls and runs its callbacks until it answers.
+    fn callbacks(
+        &mut self,
+        frame: &mut Frame<'_>,
+        caller: &[u8],
+        calls: Vec<Call>,
+        mut instructions: u64,
+    ) -> Result<Response, Failure> {
+        let id = frame.canister.id;
+        let mut open = std::collections::VecDeque::from(calls);
+        while self.goes_on()
+            && let Some(call) = open.pop_front()
+        {
             let answer = self.call(id, &call);
+            if !self.goes_on() {
+                break;
+            }
             let (mode, closure) = match &answer {
                 Answer::Reply(_) => (Mode::CompositeReplyCallback, call.on_reply),
                 Answer::Reject(..) => (Mode::CompositeRejectCallback, call.on_reject),
@@ -217,7 +279,6 @@ impl<'a> Graph<'a> {
             let set = |api: &mut Api| {
                 api.caller = caller.to_vec();
                 api.answer = Some(answer);
-                api.answerable = response == Response::None;
                 api.context_instructions = instructions;
             };
             let outcome = self.run(frame, &Entry::Closure(closure), mode, set);
@@ -225,19 +286,19 @@ impl<'a> Graph<'a> {
             match outcome.result {
                 Ok(()) => {
                     if outcome.api.response != Response::None {
-                        response = outcome.api.response;
+                        return Ok(outcome.api.response);
                     }
                     open.extend(outcome.api.calls);
                 }
                 Err(failure) => {
                     let failure = self.cleanup(frame, caller, call.on_cleanup, failure);
-                    if open.is_empty() && response == Response::None {
+                    if open.is_empty() {
                         return Err(failure);
                     }
                 }
             }
         }
-        Ok(response)
+        Ok(Response::None)
     }
 
     fn cleanup(
@@ -261,12 +322,6 @@ impl<'a> Graph<'a> {
     /// The answer to a call from a composite query; reject texts carry no code.
     fn call(&mut self, caller: Principal, call: &Call) -> Answer {
         let rejected = |error: UserError| Answer::Reject(error.code.reject_code(), error.text);
-        if self.active.len() >= MAX_DEPTH {
-            return rejected(UserError::new(
-                ErrorCode::QueryCallGraphTooDeep,
-                "Call exceeds call graph depth limit",
-            ));
-        }
         let Some(canister) = self.canisters.get(&call.callee) else {
             return Answer::Reject(3, format!("Canister {} not found", call.callee));
         };
@@ -276,14 +331,8 @@ impl<'a> Graph<'a> {
         };
         let sender = caller.as_slice().to_vec();
         let result = match kind {
-            MethodKind::CompositeQuery if self.active.contains(&call.callee) => {
-                return rejected(UserError::new(
-                    ErrorCode::QueryCallGraphTooDeep,
-                    "Call graph loop",
-                ));
-            }
             MethodKind::CompositeQuery => self.composite(canister, sender, &call.method, &call.arg),
-            _ => self.simple(canister, sender, &call.method, &call.arg, false),
+            _ => self.simple(canister, sender, &call.method, &call.arg),
         };
         match result {
             Ok(Response::Reply(reply)) => Answer::Reply(reply),
@@ -328,6 +377,13 @@ fn check(canister: &CanisterView, method: &str) -> Result<MethodKind, UserError>
     let Some(code) = &canister.code else {
         return Err(Failure::NoModule.user_error(&id, false));
     };
+    let kind = match code.module.methods.get(method) {
+        Some(kind @ (MethodKind::Query | MethodKind::CompositeQuery)) => *kind,
+        _ => {
+            let missing = Failure::MethodNotFound(format!("query method '{method}'"));
+            return Err(missing.user_error(&id, false));
+        }
+    };
     if canister.frozen {
         return Err(UserError::new(
             ErrorCode::CanisterOutOfCycles,
@@ -337,10 +393,5 @@ fn check(canister: &CanisterView, method: &str) -> Result<MethodKind, UserError>
             ),
         ));
     }
-    match code.module.methods.get(method) {
-        Some(kind @ (MethodKind::Query | MethodKind::CompositeQuery)) => Ok(*kind),
-        _ => {
-            Err(Failure::MethodNotFound(format!("query method '{method}'")).user_error(&id, false))
-        }
-    }
+    Ok(kind)
 }

@@ -2,7 +2,7 @@
 
 use super::respond::{Verdict, respond};
 use super::{Effects, PAGE, RoundContext, dirty_pages_cost, new_api, update_low_memory_hook};
-use crate::cycles::UPDATE_LIMIT;
+use crate::cycles::{Amount, UPDATE_LIMIT};
 use crate::execution::api::{Answer, Response as Said};
 use crate::execution::failure::{ErrorCode, Failure, UserError};
 use crate::execution::mode::Mode;
@@ -126,7 +126,10 @@ fn prepay(
     canister.withdraw(prepaid, round.fees).map_err(|missing| {
         // Only controllers learn how much is missing.
         let advice = if canister.is_controller(caller) {
-            format!(": please top up the canister with at least {missing} additional cycles")
+            format!(
+                ": please top up the canister with at least {} additional cycles",
+                Amount(missing)
+            )
         } else {
             String::new()
         };
@@ -504,6 +507,7 @@ pub fn finish(canister: &mut Canister, ran: Ran, round: &RoundContext, effects: 
         let spent = balance.saturating_sub(api.balance + pending);
         let gained = (api.balance + pending).saturating_sub(balance);
         canister.cycles = (canister.cycles + gained).saturating_sub(spent);
+        canister.reserved += api.reserved;
         canister.consumed.burned += api.cycles_burnt as i128;
         canister.consumed.transmission += api.spent_on_calls as i128;
     }

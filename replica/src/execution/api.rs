@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, HostTrap};
 use super::mode::Mode;
-use crate::cycles::Fees;
+use crate::cycles::{Fees, Saturation};
 use crate::log::Log;
 use crate::memory::stable::Stable;
 use candid::Principal;
@@ -37,6 +37,19 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
+/// What a canister that does nothing costs, and for how long it must be able to pay.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Bytes that it uses.
+    pub memory: u64,
+    /// Bytes that are reserved for it; 0 for none.
+    pub allocation: u64,
+    /// Percents of a core that are reserved for it.
+    pub compute: u64,
+    /// The freezing threshold, in seconds.
+    pub threshold: u64,
+}
+
 /// The surroundings of an execution, which it cannot change.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -52,10 +65,13 @@ pub struct Environment {
     pub variables: Arc<[(String, String)]>,
     pub global_timer: Option<u64>,
     pub fees: Fees,
-    /// Cycles that stay when the canister spends: the freezing limit.
-    pub freezing_limit: u128,
-    /// Cycles that each byte of further memory adds to the freezing limit, times 2^30.
-    pub freezing_per_gib: u128,
+    /// What the freezing limit is made of.
+    pub idle: Idle,
+    /// How full the subnet is.
+    pub saturation: Saturation,
+    /// Cycles that were put aside for storage, and the most that may be.
+    pub reserved: u128,
+    pub reserved_limit: u128,
     /// Most heap bytes after an update; none means no limit.
     pub heap_limit: Option<u64>,
     /// Bytes of memory that the allocation leaves, if there is one.
@@ -142,8 +158,9 @@ pub struct Api {
     pub new_timer: Option<Option<u64>>,
     pub accepted: bool,
     pub log: Log,
-    /// Bytes that the message made the memories larger.
+    /// Bytes that the message made the memories larger, and cycles put aside for them.
     pub grown: u64,
+    pub reserved: u128,
 }
 
 impl Api {
@@ -165,7 +182,31 @@ impl Api {
 
     /// Cycles that may be spent without going under the freezing limit.
     pub fn liquid(&self) -> u128 {
-        self.balance.saturating_sub(self.env.freezing_limit)
+        self.balance.saturating_sub(self.freezing_limit(0))
+    }
+
+    /// Cycles below which the canister would be frozen with so many more bytes.
+    pub fn freezing_limit(&self, more: u64) -> u128 {
+        let Idle {
+            memory,
+            allocation,
+            compute,
+            threshold,
+        } = self.env.idle;
+        let bytes = match allocation {
+            0 => memory.saturating_add(self.grown).saturating_add(more),
+            reserved => reserved,
+        };
+        self.env
+            .fees
+            .freezing(bytes, compute, threshold)
+            .saturating_sub(self.env.reserved + self.reserved)
+    }
+
+    /// True when the caller may know how many cycles are missing.
+    pub fn caller_controls(&self) -> bool {
+        Principal::try_from_slice(&self.caller)
+            .is_ok_and(|caller| self.env.controllers.contains(&caller))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why an execution failed, in the IC's words and codes.
 
+use crate::cycles::Amount;
 use candid::Principal;
 
 /// Error codes of the IC's replica; the hundreds digit is the reject code.
@@ -21,6 +22,7 @@ pub enum ErrorCode {
     CanisterNotHostedBySubnet = 405,
     CanisterRejectedMessage = 406,
     InvalidManagementPayload = 408,
+    CanisterSnapshotImmutable = 409,
     CanisterTrapped = 502,
     CanisterCalledTrap = 503,
     CanisterContractViolation = 504,
@@ -37,12 +39,18 @@ pub enum ErrorCode {
     CanisterInstructionLimitExceeded = 522,
     CanisterMemoryAccessLimitExceeded = 524,
     QueryCallGraphTooDeep = 525,
+    QueryCallGraphTotalInstructionLimitExceeded = 526,
     CompositeQueryCalledInReplicatedMode = 527,
+    InsufficientCyclesInComputeAllocation = 530,
+    InsufficientCyclesInMemoryAllocation = 531,
     InsufficientCyclesInMemoryGrow = 532,
+    ReservedCyclesLimitExceededInMemoryAllocation = 533,
+    ReservedCyclesLimitExceededInMemoryGrow = 534,
     CanisterMethodNotFound = 536,
     CanisterWasmModuleNotFound = 537,
     CanisterAlreadyInstalled = 538,
     CanisterWasmMemoryLimitExceeded = 539,
+    ReservedCyclesLimitIsTooLow = 540,
 }
 
 impl ErrorCode {
@@ -107,14 +115,20 @@ pub enum Failure {
     MemoryAccessLimit(String),
     /// The heap grew over the canister's limit, in bytes.
     WasmMemoryLimit { used: u64, limit: u64 },
-    /// Growing memory would leave too few cycles.
-    CyclesForMemory { bytes: u64, missing: u128 },
+    /// Growing memory would leave too few cycles; how many are missing is for controllers.
+    CyclesForMemory { bytes: u64, missing: Option<u128> },
+    /// Growing memory would reserve more cycles than the canister's limit allows.
+    ReservedLimit { bytes: u64, limit: u128, over: u128 },
     /// The canister's memory allocation or the subnet's capacity is used up.
     OutOfMemory,
     /// More cycles used in a call than there are.
     OutOfCycles,
     /// A principal in a call cannot be decoded.
     InvalidPrincipal,
+    /// There are not that many environment variables.
+    VariableIndex { index: u64, count: usize },
+    /// There is no environment variable of that name.
+    VariableNotFound(String),
     /// A callback failed, and so did its cleanup.
     Cleanup(Box<Failure>, Box<Failure>),
 }
@@ -138,9 +152,11 @@ impl Failure {
         match self {
             Failure::Trapped { .. } => ErrorCode::CanisterTrapped,
             Failure::CalledTrap { .. } => ErrorCode::CanisterCalledTrap,
-            Failure::ContractViolation(_) | Failure::OutOfCycles | Failure::InvalidPrincipal => {
-                ErrorCode::CanisterContractViolation
-            }
+            Failure::ContractViolation(_)
+            | Failure::OutOfCycles
+            | Failure::InvalidPrincipal
+            | Failure::VariableIndex { .. }
+            | Failure::VariableNotFound(_) => ErrorCode::CanisterContractViolation,
             Failure::MethodNotFound(_) => ErrorCode::CanisterMethodNotFound,
             Failure::FunctionNotFound { .. } => ErrorCode::CanisterFunctionNotFound,
             Failure::NoModule => ErrorCode::CanisterWasmModuleNotFound,
@@ -148,6 +164,7 @@ impl Failure {
             Failure::MemoryAccessLimit(_) => ErrorCode::CanisterMemoryAccessLimitExceeded,
             Failure::WasmMemoryLimit { .. } => ErrorCode::CanisterWasmMemoryLimitExceeded,
             Failure::CyclesForMemory { .. } => ErrorCode::InsufficientCyclesInMemoryGrow,
+            Failure::ReservedLimit { .. } => ErrorCode::ReservedCyclesLimitExceededInMemoryGrow,
             Failure::OutOfMemory => ErrorCode::CanisterOutOfMemory,
             Failure::Cleanup(first, _) => first.code(),
         }
@@ -188,13 +205,34 @@ impl Failure {
                  usage is expected and safe, then the developer can increase the Wasm memory limit \
                  in the canister settings."
             ),
-            Failure::CyclesForMemory { bytes, missing } => format!(
-                "Canister cannot grow memory by {bytes} bytes due to insufficient cycles. At least \
-                 {missing} additional cycles are required."
+            Failure::CyclesForMemory { bytes, missing } => {
+                let missing = missing.map_or_else(String::new, |missing| {
+                    format!(
+                        " At least {} additional cycles are required.",
+                        Amount(missing)
+                    )
+                });
+                format!(
+                    "Canister cannot grow memory by {bytes} bytes due to insufficient \
+                     cycles.{missing}"
+                )
+            }
+            Failure::ReservedLimit { bytes, limit, over } => format!(
+                "Canister cannot grow memory by {bytes} bytes due to its reserved cycles limit. The \
+                 current limit ({}) would be exceeded by {}.",
+                Amount(*limit),
+                Amount(*over)
             ),
             Failure::OutOfMemory => "Canister cannot grow its memory usage.".into(),
             Failure::OutOfCycles => format!("Canister {canister} is out of cycles"),
             Failure::InvalidPrincipal => "Canister provided invalid principal id".into(),
+            Failure::VariableIndex { index, count } => format!(
+                "Environment variable index {index} is out of bounds. The number of environment \
+                 variables is {count}."
+            ),
+            Failure::VariableNotFound(name) => {
+                format!("Environment variable {name} not found.")
+            }
             Failure::Cleanup(first, second) => format!(
                 "{}\ncall_on_cleanup also failed:\n{}",
                 first.text(canister, backtraces),
@@ -250,6 +288,11 @@ impl Failure {
             Failure::CyclesForMemory { .. } => (
                 "Try topping up the canister",
                 "insufficient-cycles-in-memory-grow",
+            ),
+            Failure::ReservedLimit { .. } => (
+                "Try increasing the canister's reserved cycles limit or moving it to a subnet with \
+                 lower memory usage",
+                "reserved-cycles-limit-exceeded-in-memory-grow",
             ),
             Failure::WasmMemoryLimit { .. } => (
                 "Try checking the canister for a possible memory leak or modifying it to use more \

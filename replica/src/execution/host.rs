@@ -92,22 +92,46 @@ impl Api {
         if !self.mode.is_replicated() || bytes == 0 {
             return Ok(());
         }
-        let grown = self.grown + bytes;
+        let grown = self.grown.saturating_add(bytes);
         match self.env.allocation_left {
             Some(left) if grown > left => return Err(HostTrap(Failure::OutOfMemory)),
             Some(_) => {}
             None => {
-                let per_gib = self.env.freezing_per_gib;
-                let more = (u128::from(grown) * per_gib) >> 30;
-                let limit = self.env.freezing_limit.saturating_add(more);
-                if self.balance < limit {
-                    let missing = limit - self.balance;
-                    return Err(HostTrap(Failure::CyclesForMemory { bytes, missing }));
+                if self.mode.is_in(mode::FREEZING) {
+                    self.check_balance(self.freezing_limit(bytes), bytes)?;
+                }
+                if self.mode.is_in(mode::RESERVE) {
+                    self.reserve(bytes)?;
                 }
             }
         }
         self.grown = grown;
         Ok(())
+    }
+
+    /// Puts cycles aside for bytes of memory.
+    fn reserve(&mut self, bytes: u64) -> Result<()> {
+        let at = self.env.saturation.with(self.grown);
+        let cycles = self.env.fees.reservation(at, bytes);
+        let all = self.env.reserved + self.reserved + cycles;
+        let limit = self.env.reserved_limit;
+        if all > limit {
+            let over = all - limit;
+            return Err(HostTrap(Failure::ReservedLimit { bytes, limit, over }));
+        }
+        self.check_balance(cycles, bytes)?;
+        self.balance -= cycles;
+        self.reserved += cycles;
+        Ok(())
+    }
+
+    /// Checks that the balance allows for more bytes of memory.
+    fn check_balance(&self, needed: u128, bytes: u64) -> Result<()> {
+        if self.balance >= needed {
+            return Ok(());
+        }
+        let missing = self.caller_controls().then_some(needed - self.balance);
+        Err(HostTrap(Failure::CyclesForMemory { bytes, missing }))
     }
 }
 
@@ -803,18 +827,18 @@ fn certificate(api: &Api) -> Result<&[u8]> {
 fn define_variables<A: Address>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     fn variable(api: &Api, index: u64) -> Result<&str> {
         let found = api.env.variables.get(index as usize);
-        found.map(|(name, _)| name.as_str()).ok_or_else(|| {
-            violation(format!(
-                "ic0.env_var_name: index {index} is out of bounds for {} environment variables",
-                api.env.variables.len()
-            ))
-        })
+        found
+            .map(|(name, _)| name.as_str())
+            .ok_or(HostTrap(Failure::VariableIndex {
+                index,
+                count: api.env.variables.len(),
+            }))
     }
     fn value<'a>(api: &'a Api, name: &str) -> Result<&'a str> {
         let found = api.env.variables.iter().find(|(n, _)| n == name);
         found
             .map(|(_, value)| value.as_str())
-            .ok_or_else(|| violation(format!("ic0.env_var_value: unknown variable {name}")))
+            .ok_or_else(|| HostTrap(Failure::VariableNotFound(name.into())))
     }
     api!(linker, env_var_count() -> A, |c| {
         c.allow(mode::NOT_START)?;

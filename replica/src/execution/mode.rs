@@ -117,6 +117,11 @@ pub const MINT: u32 = Mode::Update as u32 | CALLBACKS;
 pub const CERTIFICATE: u32 = Mode::Query as u32 | Mode::CompositeQuery as u32;
 /// `canister_inspect_message`.
 pub const INSPECT: u32 = Mode::InspectMessage as u32;
+/// Where memory may not grow so that the canister would be frozen: installations are checked at
+/// their end, callbacks are not.
+pub const FREEZING: u32 = Mode::Update as u32 | Mode::SystemTask as u32;
+/// Where cycles are put aside for memory as it grows.
+pub const RESERVE: u32 = FREEZING | CALLBACKS | Mode::Cleanup as u32;
 /// Where the heap may not grow over the canister's limit.
 pub const HEAP_LIMIT: u32 = Mode::Update as u32
     | Mode::SystemTask as u32

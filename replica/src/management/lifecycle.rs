@@ -3,10 +3,10 @@
 use super::types::*;
 use super::{
     Call, DEFAULT_PROVISIONAL, Ended, amount, check_controller, chunk_store, decode, empty, encode,
-    payload, settings,
+    settings,
 };
 use crate::Replica;
-use crate::cycles::{INSTALL_LIMIT, SLICE};
+use crate::cycles::{Amount, INSTALL_LIMIT, SLICE};
 use crate::exec::Effects;
 use crate::exec::install::{Install, Kind, check_initial_heap, install};
 use crate::execution::Engine;
@@ -40,10 +40,11 @@ impl Replica {
             let error = UserError::new(
                 ErrorCode::InsufficientCyclesForCreate,
                 format!(
-                    "Creating a canister requires a fee of {fee} that is deducted from the \
+                    "Creating a canister requires a fee of {} that is deducted from the \
                      canister's initial balance but only {} cycles were received with the \
                      create_canister request.",
-                    call.cycles
+                    Amount(fee),
+                    Amount(call.cycles)
                 ),
             );
             return Ended::Now(Err(error), call.cycles);
@@ -85,6 +86,7 @@ impl Replica {
         if let Some(wanted) = wanted {
             settings::apply(&mut settings, wanted)?;
         }
+        let free = self.free_compute(0);
         let id = match id {
             Some(id) if self.canisters.contains_key(&id) => {
                 return Err(UserError::new(
@@ -116,6 +118,8 @@ impl Replica {
         let mut canister = Canister::new(id, controller, cycles, self.time_ns, &self.store)
             .map_err(|error| UserError::new(ErrorCode::SubnetOversubscribed, error.to_string()))?;
         let controllers = settings.controllers.clone();
+        let at = self.saturation();
+        settings::check_cycles(&mut canister, &settings, self.fees(), at, free)?;
         canister.settings = settings;
         let details = ChangeDetails::creation { controllers };
         canister.note_change(self.time_ns, controller, version, details);
@@ -166,6 +170,7 @@ impl Replica {
         let (mode, version) = (args.mode, args.sender_canister_version);
         let prepaid = fees.execution(INSTALL_LIMIT, false);
         canister.withdraw(prepaid, fees).map_err(|missing| {
+            let missing = Amount(missing);
             UserError::new(
                 ErrorCode::CanisterOutOfCycles,
                 format!(
@@ -174,7 +179,7 @@ impl Replica {
                 ),
             )
         })?;
-        let result = self.run_install(id, args, caller);
+        let result = self.run_install(id, args, caller, prepaid);
         let round = self.round_context();
         let (result, instructions, heap_delta) = match result {
             Ok(installed) => (
@@ -212,6 +217,7 @@ impl Replica {
         id: Principal,
         args: InstallCode,
         sender: Principal,
+        prepaid: u128,
     ) -> Result<crate::exec::install::Installed, UserError> {
         let engine =
             Engine::get().map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
@@ -250,6 +256,7 @@ impl Replica {
             compiled_before,
             arg: args.arg,
             sender,
+            prepaid,
         };
         Ok(crate::scheduler::on_big_stack(|| {
             install(canister, &request, &round)
@@ -414,7 +421,10 @@ impl Replica {
             ));
         }
         if caller == id {
-            return Err(payload(format!("Canister {id} cannot delete itself.")));
+            return Err(UserError::new(
+                ErrorCode::CanisterInvalidController,
+                format!("Canister {id} cannot delete itself."),
+            ));
         }
         self.canisters.remove(&id);
         empty()

@@ -3,10 +3,12 @@
 mod lifecycle;
 pub use lifecycle::uninstall;
 mod settings;
+mod snapshot_data;
 mod snapshots;
 pub mod types;
 
 use crate::Replica;
+use crate::cycles::Amount;
 use crate::exec::Effects;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::log::Log;
@@ -98,7 +100,7 @@ pub fn target(method: &str, arg: &[u8]) -> Result<Option<Principal>, UserError> 
 }
 
 /// Methods that users may call.
-const FROM_USERS: [&str; 18] = [
+const FROM_USERS: [&str; 22] = [
     "canister_status",
     "clear_chunk_store",
     "delete_canister",
@@ -109,12 +111,16 @@ const FROM_USERS: [&str; 18] = [
     "load_canister_snapshot",
     "provisional_create_canister_with_cycles",
     "provisional_top_up_canister",
+    "read_canister_snapshot_data",
+    "read_canister_snapshot_metadata",
     "start_canister",
     "stop_canister",
     "stored_chunks",
     "take_canister_snapshot",
     "uninstall_code",
     "update_settings",
+    "upload_canister_snapshot_data",
+    "upload_canister_snapshot_metadata",
     "upload_chunk",
     "fetch_canister_logs",
 ];
@@ -123,6 +129,13 @@ const FROM_USERS: [&str; 18] = [
 const FROM_ANYBODY: [&str; 2] = [
     "provisional_create_canister_with_cycles",
     "provisional_top_up_canister",
+];
+
+/// Methods that whoever may see the snapshots may call.
+const OF_SNAPSHOTS: [&str; 3] = [
+    "list_canister_snapshots",
+    "read_canister_snapshot_data",
+    "read_canister_snapshot_metadata",
 ];
 
 impl Replica {
@@ -149,7 +162,10 @@ impl Replica {
             return Ok(());
         };
         let canister = self.find(&id)?;
-        if FROM_ANYBODY.contains(&method) {
+        let reads = OF_SNAPSHOTS.contains(&method);
+        if FROM_ANYBODY.contains(&method)
+            || (reads && canister.settings.snapshot_visibility.include(&sender))
+        {
             return Ok(());
         }
         check_controller_ingress(canister, &sender, method)
@@ -244,6 +260,10 @@ impl Replica {
             "load_canister_snapshot" => self.load_snapshot(caller, arg),
             "list_canister_snapshots" => self.list_snapshots(caller, arg),
             "delete_canister_snapshot" => self.delete_snapshot(caller, arg),
+            "read_canister_snapshot_metadata" => self.read_snapshot_metadata(caller, arg),
+            "read_canister_snapshot_data" => self.read_snapshot_data(caller, arg),
+            "upload_canister_snapshot_metadata" => self.upload_snapshot_metadata(caller, arg),
+            "upload_canister_snapshot_data" => self.upload_snapshot_data(caller, arg),
             "upload_chunk" => self.upload_chunk(caller, arg),
             "clear_chunk_store" => {
                 let args: CanisterIdRecord = decode(arg)?;
@@ -319,6 +339,7 @@ impl Replica {
             }
             let cost = fees.execution(CHUNK_INSTRUCTIONS, false);
             canister.withdraw(cost, fees).map_err(|missing| {
+                let missing = Amount(missing);
                 UserError::new(
                     ErrorCode::CanisterOutOfCycles,
                     format!(

@@ -3,10 +3,12 @@
 use super::types::*;
 use super::{check_controller, empty, encode, module_hash, payload};
 use crate::Replica;
+use crate::cycles::{Amount, Fees, Saturation};
 use crate::exec::update_low_memory_hook;
 use crate::execution::failure::{ErrorCode, UserError};
 use crate::log::CAPACITY;
-use crate::state::canister::Readers;
+use crate::scheduler::THREADS;
+use crate::state::canister::{NotReserved, Readers};
 use crate::state::history::ChangeDetails;
 use crate::state::{Canister, Settings, Status};
 use candid::{Nat, Principal};
@@ -42,6 +44,33 @@ fn within(nat: &Nat, range: &str, most: u128) -> Result<u128, UserError> {
             nat.to_string().replace('_', "")
         ))),
     }
+}
+
+/// Environment variables of a canister, and bytes of the name and of the value of one.
+const MAX_VARIABLES: usize = 20;
+const MAX_VARIABLE_NAME: usize = 128;
+const MAX_VARIABLE_VALUE: usize = 128;
+
+fn check_variables(variables: &[(String, String)]) -> Result<(), UserError> {
+    let count = variables.len();
+    if count > MAX_VARIABLES {
+        return Err(invalid(format!(
+            "Too many environment variables: {count} (max: {MAX_VARIABLES})"
+        )));
+    }
+    for (name, value) in variables {
+        if name.len() > MAX_VARIABLE_NAME {
+            return Err(invalid(format!(
+                "Environment variable name too long: {name} (max: {MAX_VARIABLE_NAME})"
+            )));
+        }
+        if value.len() > MAX_VARIABLE_VALUE {
+            return Err(invalid(format!(
+                "Environment variable value too long: {value} (max: {MAX_VARIABLE_VALUE})"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Changes what `new` names.
@@ -134,6 +163,7 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
             .iter()
             .map(|variable| (variable.name.clone(), variable.value.clone()))
             .collect();
+        check_variables(&changed.environment_variables)?;
         changed.environment_variables.sort();
         let names = changed.environment_variables.windows(2);
         if names.clone().any(|pair| pair[0].0 == pair[1].0) {
@@ -144,15 +174,130 @@ pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), User
     Ok(())
 }
 
+/// Checks that a canister can have the new settings, and puts cycles aside for what they reserve.
+/// `free` percents of compute are not reserved by other canisters.
+pub(super) fn check_cycles(
+    canister: &mut Canister,
+    new: &Settings,
+    fees: Fees,
+    at: Saturation,
+    free: u64,
+) -> Result<(), UserError> {
+    let old = &canister.settings;
+    let used = canister.memory_usage();
+    let bytes = new.memory_allocation;
+    if bytes != old.memory_allocation && bytes > 0 && bytes < used {
+        return Err(UserError::new(
+            ErrorCode::InsufficientMemoryAllocation,
+            format!(
+                "Canister was given {bytes} bytes memory allocation but at least {used} of memory is \
+                 needed."
+            ),
+        ));
+    }
+    let percent = new.compute_allocation;
+    if percent != old.compute_allocation && percent > free {
+        return Err(UserError::new(
+            ErrorCode::SubnetOversubscribed,
+            format!(
+                "Canister requested a compute allocation of {percent}% which cannot be satisfied \
+                 because the Subnet's remaining compute capacity is {free}%."
+            ),
+        ));
+    }
+    let limit = fees
+        .freezing(used.max(bytes), percent, new.freezing_threshold)
+        .saturating_sub(canister.reserved);
+    let too_few = |what: &str, code, missing: u128| {
+        let missing = Amount(missing);
+        UserError::new(
+            code,
+            format!(
+                "Cannot increase {what} due to insufficient cycles. At least {missing} additional \
+                 cycles are required."
+            ),
+        )
+    };
+    let memory = format!("memory allocation to {bytes} bytes");
+    // A freezing threshold that freezes the canister is allowed.
+    if canister.cycles < limit {
+        let missing = limit - canister.cycles;
+        if percent > old.compute_allocation {
+            let code = ErrorCode::InsufficientCyclesInComputeAllocation;
+            let what = format!("compute allocation to {percent}%");
+            return Err(too_few(&what, code, missing));
+        }
+        if bytes > old.memory_allocation {
+            let code = ErrorCode::InsufficientCyclesInMemoryAllocation;
+            return Err(too_few(&memory, code, missing));
+        }
+    }
+    if canister.reserved > new.reserved_cycles_limit {
+        return Err(UserError::new(
+            ErrorCode::ReservedCyclesLimitIsTooLow,
+            format!(
+                "Cannot set the reserved cycles limit {} below the reserved cycles balance of the \
+                 canister {}.",
+                Amount(new.reserved_cycles_limit),
+                Amount(canister.reserved)
+            ),
+        ));
+    }
+    let more = bytes.max(used).saturating_sub(canister.paid_bytes());
+    let cycles = fees.reservation(at, more);
+    let old_limit = std::mem::replace(
+        &mut canister.settings.reserved_cycles_limit,
+        new.reserved_cycles_limit,
+    );
+    canister.reserve(cycles).map_err(|why| {
+        canister.settings.reserved_cycles_limit = old_limit;
+        match why {
+            NotReserved::Cycles(missing) => {
+                let code = ErrorCode::InsufficientCyclesInMemoryAllocation;
+                too_few(&memory, code, missing)
+            }
+            NotReserved::Limit { limit, over } => UserError::new(
+                ErrorCode::ReservedCyclesLimitExceededInMemoryAllocation,
+                format!(
+                    "Cannot increase {memory} due to its reserved cycles limit. The current limit \
+                     ({}) would be exceeded by {}.",
+                    Amount(limit),
+                    Amount(over)
+                ),
+            ),
+        }
+    })
+}
+
 impl Replica {
+    /// Percents of compute that canisters other than one that has `own` have left: half of what the
+    /// threads can do may be reserved, but for one percent.
+    pub(super) fn free_compute(&self, own: u64) -> u64 {
+        let reserved: u64 = self
+            .canisters
+            .values()
+            .map(|canister| canister.settings.compute_allocation)
+            .sum();
+        (THREADS as u64 * 50)
+            .saturating_sub(reserved)
+            .saturating_sub(1)
+            + own
+    }
+
     pub(super) fn update_settings(
         &mut self,
         caller: Principal,
         args: &UpdateSettings,
     ) -> Result<Vec<u8>, UserError> {
-        let now = self.time_ns;
+        let (now, fees, at) = (self.time_ns, self.fees(), self.saturation());
         let canister = self.controlled(&args.canister_id, &caller)?;
-        apply(&mut canister.settings, &args.settings)?;
+        let mut settings = canister.settings.clone();
+        apply(&mut settings, &args.settings)?;
+        let own = canister.settings.compute_allocation;
+        let free = self.free_compute(own);
+        let canister = self.controlled(&args.canister_id, &caller)?;
+        check_cycles(canister, &settings, fees, at, free)?;
+        canister.settings = settings;
         canister.version += 1;
         if args.settings.controllers.is_some() {
             let controllers = canister.settings.controllers.clone();
@@ -180,9 +325,9 @@ impl Replica {
         let settings = &canister.settings;
         let code = canister.code.as_ref();
         let memory = canister.memory_usage();
-        let paid = memory.max(settings.memory_allocation);
-        let per_day = ((u128::from(paid) * self.fees().gib(86_400)) >> 30)
-            + self.fees().compute(settings.compute_allocation, 86_400);
+        let per_day = self
+            .fees()
+            .idle_day(canister.paid_bytes(), settings.compute_allocation);
         let sections = code.map_or(0, |code| {
             let sizes = code.module.metadata.iter();
             sizes.map(|(name, (_, data))| name.len() + data.len()).sum()
@@ -232,7 +377,7 @@ impl Replica {
                 snapshots_size: canister.snapshot_bytes().into(),
             },
             cycles: canister.cycles.into(),
-            reserved_cycles: Nat::from(0u8),
+            reserved_cycles: canister.reserved.into(),
             idle_cycles_burned_per_day: per_day.into(),
             query_stats: QueryStats {
                 num_calls_total: calls.into(),

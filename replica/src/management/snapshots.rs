@@ -1,28 +1,32 @@
 //! Snapshots of canisters: code, memories, certified data and chunk store at some time.
 
 use super::types::*;
-use super::{check_controller, decode, empty, encode, uninstall};
+use super::{check_controller, decode, empty, encode, payload, uninstall};
 use crate::Replica;
+use crate::cycles::{Amount, Fees, Saturation};
 use crate::exec::{Effects, update_low_memory_hook};
+use crate::execution::Engine;
 use crate::execution::failure::{ErrorCode, UserError};
-use crate::state::canister::Snapshot;
+use crate::execution::instance::heap_capacity;
+use crate::persist::FileStore;
+use crate::state::canister::{NotReserved, Snapshot, SnapshotModule};
 use crate::state::history::{ChangeDetails, SnapshotSource};
 use crate::state::{Canister, Code};
 use candid::Principal;
 use std::sync::Arc;
 
 /// Snapshots of a canister.
-const MAX_SNAPSHOTS: usize = 10;
+pub(super) const MAX_SNAPSHOTS: usize = 10;
 /// Instructions of taking or loading a snapshot, besides one for each byte.
 const BASELINE: u64 = 2_000_000_000;
 /// Bytes of a snapshot's own number in its id; the canister's id follows.
 const NUMBER: usize = 8;
 
-fn rejected(text: String) -> UserError {
+pub(super) fn rejected(text: String) -> UserError {
     UserError::new(ErrorCode::CanisterRejectedMessage, text)
 }
 
-fn not_found(id: &[u8], canister: &Principal) -> UserError {
+pub(super) fn not_found(id: &[u8], canister: &Principal) -> UserError {
     UserError::new(
         ErrorCode::CanisterSnapshotNotFound,
         format!(
@@ -60,7 +64,7 @@ fn check_rate(canister: &Canister) -> Result<(), UserError> {
     ))
 }
 
-fn no_room(error: std::io::Error) -> UserError {
+pub(super) fn no_room(error: std::io::Error) -> UserError {
     UserError::new(ErrorCode::SubnetOversubscribed, error.to_string())
 }
 
@@ -73,6 +77,7 @@ impl Replica {
     ) -> Result<Vec<u8>, UserError> {
         let args: SnapshotArgs = decode(arg)?;
         let (now, fees, store) = (self.time_ns, self.fees(), self.store.clone());
+        let at = self.saturation();
         let canister = self.controlled(&args.canister_id, &caller)?;
         let id = canister.id;
         match &args.replace_snapshot {
@@ -94,24 +99,28 @@ impl Replica {
         let snapshot = Snapshot {
             taken_ns: now,
             version: canister.version,
-            code: Code {
-                module: code.module.clone(),
-                heap: code.heap.duplicate(&store).map_err(no_room)?,
-                globals: code.globals.clone(),
-                instance: None,
-                pool: Arc::default(),
-            },
+            source: SnapshotSource::taken_from_canister,
+            module: SnapshotModule::Compiled(code.module.clone()),
+            heap: code.heap.duplicate(&store).map_err(no_room)?,
+            globals: code.globals.clone(),
+            timer: Some(canister.timer),
+            low_memory: Some(canister.low_memory),
             stable: canister.stable.duplicate(&store).map_err(no_room)?,
             certified_data: canister.certified_data.clone(),
             chunks: canister.chunks.clone(),
         };
         pay(canister, BASELINE + snapshot.bytes(), fees)?;
+        reserve(
+            canister,
+            snapshot.bytes(),
+            args.replace_snapshot.as_ref(),
+            fees,
+            at,
+        )?;
         if let Some(old) = &args.replace_snapshot {
             canister.snapshots.remove(old.as_slice());
         }
-        let mut snapshot_id = canister.next_snapshot.to_be_bytes().to_vec();
-        snapshot_id.extend_from_slice(id.as_slice());
-        canister.next_snapshot += 1;
+        let snapshot_id = next_id(canister);
         let answer = encode(&info(&snapshot_id, &snapshot))?;
         canister.heap_delta_debit += snapshot.bytes();
         canister.snapshots.insert(snapshot_id, snapshot);
@@ -145,32 +154,28 @@ impl Replica {
             )));
         }
         let instructions = BASELINE + snapshot.bytes();
-        let loaded = Snapshot {
-            code: Code {
-                module: snapshot.code.module.clone(),
-                heap: snapshot.code.heap.duplicate(&store).map_err(no_room)?,
-                globals: snapshot.code.globals.clone(),
-                instance: None,
-                pool: Arc::default(),
-            },
-            stable: snapshot.stable.duplicate(&store).map_err(no_room)?,
-            certified_data: snapshot.certified_data.clone(),
-            chunks: snapshot.chunks.clone(),
-            ..*snapshot
-        };
+        let code = code_of(snapshot, &store)?;
+        let stable = snapshot.stable.duplicate(&store).map_err(no_room)?;
+        let (certified_data, chunks) = (snapshot.certified_data.clone(), snapshot.chunks.clone());
+        let uploaded = snapshot.source == SnapshotSource::metadata_upload;
+        let (timer, hook) = (snapshot.timer, snapshot.low_memory);
         let details = ChangeDetails::load_snapshot {
             canister_version: snapshot.version,
             snapshot_id: wanted.clone(),
             taken_at_timestamp: snapshot.taken_ns,
-            source: SnapshotSource::taken_from_canister,
+            source: snapshot.source,
             from_canister_id: (source.id != target.id).then_some(source.id),
         };
         let canister = self.controlled(&args.canister_id, &caller)?;
         pay(canister, instructions, fees)?;
-        canister.code = Some(loaded.code);
-        canister.stable = loaded.stable;
-        canister.certified_data = loaded.certified_data;
-        canister.chunks = loaded.chunks;
+        canister.code = Some(code);
+        canister.stable = stable;
+        canister.certified_data = certified_data;
+        canister.chunks = chunks;
+        if uploaded {
+            canister.timer = timer.unwrap_or(canister.timer);
+            canister.low_memory = hook.unwrap_or(canister.low_memory);
+        }
         canister.version += 1;
         canister.heap_delta_debit += instructions - BASELINE;
         update_low_memory_hook(canister);
@@ -209,21 +214,103 @@ impl Replica {
     }
 }
 
+/// The id of a canister's next snapshot.
+pub(super) fn next_id(canister: &mut Canister) -> Vec<u8> {
+    let mut id = canister.next_snapshot.to_be_bytes().to_vec();
+    id.extend_from_slice(canister.id.as_slice());
+    canister.next_snapshot += 1;
+    id
+}
+
+/// A snapshot's code and heap, for a canister.
+fn code_of(snapshot: &Snapshot, store: &Arc<FileStore>) -> Result<Code, UserError> {
+    let module = match &snapshot.module {
+        SnapshotModule::Compiled(module) => module.clone(),
+        SnapshotModule::Uploaded(bytes) => {
+            let invalid = |text: String| UserError::new(ErrorCode::CanisterInvalidWasm, text);
+            let engine = Engine::get().map_err(invalid)?;
+            let module = engine.modules.get(engine, bytes, store);
+            module.map_err(|error| invalid(error.to_string()))?
+        }
+    };
+    let capacity = heap_capacity(&module);
+    if snapshot.heap.stored_size() > capacity {
+        return Err(payload(
+            "The snapshot's Wasm memory is larger than its module allows.",
+        ));
+    }
+    let heap = snapshot.heap.duplicate_within(store, capacity);
+    let mut code = Code {
+        module,
+        heap: heap.map_err(no_room)?,
+        globals: snapshot.globals.clone(),
+        instance: None,
+        pool: Arc::default(),
+    };
+    // Globals that were uploaded may not be the module's.
+    if code.globals.len() != code.module.mutable_globals.len() || code.instance().is_err() {
+        return Err(payload(
+            "The snapshot's globals or memories do not match its module.",
+        ));
+    }
+    code.instance = None;
+    Ok(code)
+}
+
+/// Puts cycles aside for a snapshot of that many bytes that may replace another.
+pub(super) fn reserve(
+    canister: &mut Canister,
+    bytes: u64,
+    replaced: Option<&serde_bytes::ByteBuf>,
+    fees: Fees,
+    at: Saturation,
+) -> Result<(), UserError> {
+    if canister.settings.memory_allocation > 0 {
+        return Ok(());
+    }
+    let old = replaced.and_then(|id| canister.snapshots.get(id.as_slice()));
+    let more = bytes.saturating_sub(old.map_or(0, Snapshot::bytes));
+    let grow = |code, reason: String| {
+        let text = format!("Canister cannot grow memory by {more} bytes due to {reason}");
+        UserError::new(code, text)
+    };
+    canister
+        .reserve(fees.reservation(at, more))
+        .map_err(|why| match why {
+            NotReserved::Cycles(missing) => grow(
+                ErrorCode::InsufficientCyclesInMemoryGrow,
+                format!(
+                    "insufficient cycles. At least {} additional cycles are required.",
+                    Amount(missing)
+                ),
+            ),
+            NotReserved::Limit { limit, over } => grow(
+                ErrorCode::ReservedCyclesLimitExceededInMemoryGrow,
+                format!(
+                    "its reserved cycles limit. The current limit ({}) would be exceeded by {}.",
+                    Amount(limit),
+                    Amount(over)
+                ),
+            ),
+        })
+}
+
 /// Checks that a snapshot is one of a canister's.
-fn check_own(canister: &Canister, id: &[u8]) -> Result<(), UserError> {
+pub(super) fn check_own(canister: &Canister, id: &[u8]) -> Result<(), UserError> {
     if canister.snapshots.contains_key(id) {
         return Ok(());
     }
     Err(not_found(id, &canister.id))
 }
 
-fn pay(
+pub(super) fn pay(
     canister: &mut Canister,
     instructions: u64,
     fees: crate::cycles::Fees,
 ) -> Result<(), UserError> {
     let cost = fees.execution(instructions, false);
     canister.withdraw(cost, fees).map_err(|missing| {
+        let missing = Amount(missing);
         UserError::new(
             ErrorCode::CanisterOutOfCycles,
             format!(

@@ -1,6 +1,6 @@
 //! Arguments and results of the management canister's methods.
 
-use crate::state::history::Change;
+use crate::state::history::{Change, SnapshotSource};
 use candid::{CandidType, Deserialize, Nat, Principal};
 
 #[derive(CandidType, Deserialize, Clone, Debug)]
@@ -239,6 +239,124 @@ pub struct LoadSnapshot {
     #[serde(with = "serde_bytes")]
     pub snapshot_id: Vec<u8>,
     pub sender_canister_version: Option<u64>,
+}
+
+/// A global of a snapshot; floating-point numbers keep their bits.
+#[derive(CandidType, Deserialize, Clone, Debug, PartialEq)]
+#[allow(non_camel_case_types)]
+pub enum SnapshotGlobal {
+    i32(i32),
+    i64(i64),
+    f32(f32),
+    f64(f64),
+    v128(Nat),
+}
+
+#[derive(CandidType, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(non_camel_case_types)]
+pub enum GlobalTimer {
+    inactive,
+    active(u64),
+}
+
+#[derive(CandidType, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(non_camel_case_types)]
+pub enum HookStatus {
+    condition_not_satisfied,
+    ready,
+    executed,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct SnapshotMetadata {
+    pub source: SnapshotSource,
+    pub taken_at_timestamp: u64,
+    pub wasm_module_size: u64,
+    pub globals: Vec<SnapshotGlobal>,
+    pub wasm_memory_size: u64,
+    pub stable_memory_size: u64,
+    pub wasm_chunk_store: Vec<ChunkHash>,
+    pub canister_version: u64,
+    #[serde(with = "serde_bytes")]
+    pub certified_data: Vec<u8>,
+    pub global_timer: Option<GlobalTimer>,
+    pub on_low_wasm_memory_hook_status: Option<HookStatus>,
+}
+
+/// A part of a snapshot: of its module or memories, or a chunk of its chunk store.
+#[derive(CandidType, Deserialize, Clone, Debug)]
+#[allow(non_camel_case_types)]
+pub enum SnapshotPart {
+    wasm_module {
+        offset: u64,
+        size: u64,
+    },
+    wasm_memory {
+        offset: u64,
+        size: u64,
+    },
+    stable_memory {
+        offset: u64,
+        size: u64,
+    },
+    wasm_chunk {
+        #[serde(with = "serde_bytes")]
+        hash: Vec<u8>,
+    },
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct ReadSnapshotData {
+    pub canister_id: Principal,
+    #[serde(with = "serde_bytes")]
+    pub snapshot_id: Vec<u8>,
+    pub kind: SnapshotPart,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct SnapshotData {
+    #[serde(with = "serde_bytes")]
+    pub chunk: Vec<u8>,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct UploadSnapshotMetadata {
+    pub canister_id: Principal,
+    pub replace_snapshot: Option<serde_bytes::ByteBuf>,
+    pub wasm_module_size: u64,
+    pub globals: Vec<SnapshotGlobal>,
+    pub wasm_memory_size: u64,
+    pub stable_memory_size: u64,
+    #[serde(with = "serde_bytes")]
+    pub certified_data: Vec<u8>,
+    pub global_timer: Option<GlobalTimer>,
+    pub on_low_wasm_memory_hook_status: Option<HookStatus>,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct UploadedSnapshot {
+    #[serde(with = "serde_bytes")]
+    pub snapshot_id: Vec<u8>,
+}
+
+/// Where data of a snapshot goes.
+#[derive(CandidType, Deserialize, Clone, Debug)]
+#[allow(non_camel_case_types)]
+pub enum SnapshotPlace {
+    wasm_module { offset: u64 },
+    wasm_memory { offset: u64 },
+    stable_memory { offset: u64 },
+    wasm_chunk,
+}
+
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct UploadSnapshotData {
+    pub canister_id: Principal,
+    #[serde(with = "serde_bytes")]
+    pub snapshot_id: Vec<u8>,
+    pub kind: SnapshotPlace,
+    #[serde(with = "serde_bytes")]
+    pub chunk: Vec<u8>,
 }
 
 #[derive(CandidType, Deserialize, Clone, Debug)]

@@ -97,7 +97,19 @@ impl Heap {
     /// # Errors
     /// When there is no room for it.
     pub fn duplicate(&self, store: &Arc<FileStore>) -> io::Result<Arc<Heap>> {
-        let copy = Heap::new(store, self.stored_size(), self.capacity())?;
+        self.duplicate_within(store, self.capacity())
+    }
+
+    /// The same, with another capacity, in bytes.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn duplicate_within(
+        &self,
+        store: &Arc<FileStore>,
+        capacity: usize,
+    ) -> io::Result<Arc<Heap>> {
+        let copy = Heap::new(store, self.stored_size(), capacity)?;
         for (index, page) in self.bytes().chunks(PAGE).enumerate() {
             if page.iter().any(|byte| *byte != 0) {
                 copy.initialise(index * PAGE, page);

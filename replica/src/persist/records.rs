@@ -6,7 +6,7 @@ use crate::log::Log;
 use crate::management;
 use crate::scheduler::DelayedAnswer;
 use crate::state::canister::{Consumed, FirstInRound, LowMemoryHook, Settings, Status, Totals};
-use crate::state::history::History;
+use crate::state::history::{History, SnapshotSource};
 use crate::state::{CallContext, Callback, Input, Origin, Queues};
 use candid::Principal;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub struct CanisterRecord<'a> {
     pub id: Principal,
     pub settings: Cow<'a, Settings>,
     pub cycles: u128,
+    pub reserved: u128,
     pub consumed: Consumed,
     pub status: Cow<'a, Status>,
     pub contexts: Cow<'a, BTreeMap<u64, CallContext>>,
@@ -79,11 +80,26 @@ pub struct SnapshotRecord {
     pub id: Vec<u8>,
     pub taken_ns: u64,
     pub version: u64,
-    pub code: CodeRecord,
+    pub source: SnapshotSource,
+    pub module: ModuleRecord,
+    pub heap_file: u64,
+    pub heap_size: u64,
+    pub globals: Vec<Option<GlobalValue>>,
     pub stable_file: u64,
     pub stable_pages: u64,
     pub certified_data: Vec<u8>,
     pub chunks: Vec<[u8; 32]>,
+    pub timer: Option<Option<u64>>,
+    pub low_memory: Option<LowMemoryHook>,
+}
+
+/// The code in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub enum ModuleRecord {
+    /// In a file of its own, by its hash.
+    Kept([u8; 32]),
+    /// Uploaded so far.
+    Uploaded(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// A user's message.

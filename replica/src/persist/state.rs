@@ -1,14 +1,17 @@
 //! Saving and loading a subnet.
 
-use super::records::{CanisterRecord, CodeRecord, IngressRecord, ReplicaRecord, SnapshotRecord};
+use super::records::{
+    CanisterRecord, CodeRecord, IngressRecord, ModuleRecord, ReplicaRecord, SnapshotRecord,
+};
 use super::store::FileStore;
 use crate::execution::Engine;
 use crate::execution::instance::heap_capacity;
 use crate::ingress::Tracked;
 use crate::memory::heap::Heap;
 use crate::memory::stable::Stable;
-use crate::state::canister::{QueryCounters, Snapshot};
+use crate::state::canister::{QueryCounters, Snapshot, SnapshotModule};
 use crate::state::{Canister, Code};
+use crate::wasm::CompiledModule;
 use crate::{Ingress, Replica, ReplicaError};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -16,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Layout of the `state` file: its first word after the epoch.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 fn corrupt(what: impl std::fmt::Display) -> ReplicaError {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string()).into()
@@ -30,10 +33,14 @@ fn chunk_file(hash: &[u8; 32]) -> String {
     format!("chunk-{}", hex::encode(hash))
 }
 
+fn keep_module(module: &CompiledModule, store: &FileStore) -> io::Result<[u8; 32]> {
+    store.keep(&module_file(&module.hash), &module.installed)?;
+    Ok(module.hash)
+}
+
 fn code_record(code: &Code, store: &FileStore) -> io::Result<CodeRecord> {
-    store.keep(&module_file(&code.module.hash), &code.module.installed)?;
     Ok(CodeRecord {
-        module: code.module.hash,
+        module: keep_module(&code.module, store)?,
         heap_file: code.heap.file().id(),
         heap_size: code.heap.stored_size() as u64,
         globals: code.globals.clone(),
@@ -64,11 +71,20 @@ fn canister_record<'a>(
             id: id.clone(),
             taken_ns: snapshot.taken_ns,
             version: snapshot.version,
-            code: code_record(&snapshot.code, store)?,
+            source: snapshot.source,
+            module: match &snapshot.module {
+                SnapshotModule::Compiled(module) => ModuleRecord::Kept(keep_module(module, store)?),
+                SnapshotModule::Uploaded(bytes) => ModuleRecord::Uploaded(bytes.to_vec()),
+            },
+            heap_file: snapshot.heap.file().id(),
+            heap_size: snapshot.heap.stored_size() as u64,
+            globals: snapshot.globals.clone(),
             stable_file: snapshot.stable.file().id(),
             stable_pages: snapshot.stable.stored_pages(),
             certified_data: snapshot.certified_data.clone(),
             chunks: keep_chunks(&snapshot.chunks, store)?,
+            timer: snapshot.timer,
+            low_memory: snapshot.low_memory,
         });
     }
     let restart = canister.paused.as_ref().map(|paused| &paused.restart);
@@ -76,6 +92,7 @@ fn canister_record<'a>(
         id: canister.id,
         settings: Cow::Borrowed(&canister.settings),
         cycles: canister.cycles,
+        reserved: canister.reserved,
         consumed: canister.consumed,
         status: Cow::Borrowed(&canister.status),
         contexts: Cow::Borrowed(&canister.contexts),
@@ -124,24 +141,33 @@ fn load_chunks(
     Ok(chunks)
 }
 
-fn load_code(
-    record: CodeRecord,
+fn load_module(
+    hash: &[u8; 32],
     store: &Arc<FileStore>,
     files: &mut HashSet<String>,
-) -> Result<Code, ReplicaError> {
+) -> Result<Arc<CompiledModule>, ReplicaError> {
     let engine = Engine::get().map_err(ReplicaError::Engine)?;
-    let name = module_file(&record.module);
+    let name = module_file(hash);
     let dir = store.dir().ok_or_else(|| corrupt("no directory"))?;
     let installed = std::fs::read(dir.join(&name))?;
     let module = engine
         .modules
         .get(engine, &installed, store)
         .map_err(corrupt)?;
-    if module.hash != record.module {
+    if module.hash != *hash {
         return Err(corrupt(format!("{name} has another content")));
     }
     files.insert(name);
     files.insert(module.native.clone());
+    Ok(module)
+}
+
+fn load_code(
+    record: CodeRecord,
+    store: &Arc<FileStore>,
+    files: &mut HashSet<String>,
+) -> Result<Code, ReplicaError> {
+    let module = load_module(&record.module, store, files)?;
     files.insert(format!("memory-{}", record.heap_file));
     let heap = Heap::with_file(
         store.reopen(record.heap_file)?,
@@ -169,10 +195,25 @@ fn load_canister(
     let mut snapshots = BTreeMap::new();
     for snapshot in record.snapshots {
         files.insert(format!("memory-{}", snapshot.stable_file));
+        files.insert(format!("memory-{}", snapshot.heap_file));
+        let heap_size = snapshot.heap_size as usize;
+        let (module, capacity) = match snapshot.module {
+            ModuleRecord::Kept(hash) => {
+                let module = load_module(&hash, store, files)?;
+                let capacity = heap_capacity(&module);
+                (SnapshotModule::Compiled(module), capacity)
+            }
+            ModuleRecord::Uploaded(bytes) => (SnapshotModule::Uploaded(Arc::new(bytes)), heap_size),
+        };
         let loaded = Snapshot {
             taken_ns: snapshot.taken_ns,
             version: snapshot.version,
-            code: load_code(snapshot.code, store, files)?,
+            source: snapshot.source,
+            module,
+            heap: Heap::with_file(store.reopen(snapshot.heap_file)?, heap_size, capacity)?,
+            globals: snapshot.globals,
+            timer: snapshot.timer,
+            low_memory: snapshot.low_memory,
             stable: Stable::with_file(store.reopen(snapshot.stable_file)?, snapshot.stable_pages)?,
             certified_data: snapshot.certified_data,
             chunks: load_chunks(&snapshot.chunks, store, files)?,
@@ -185,6 +226,7 @@ fn load_canister(
         id: record.id,
         settings: record.settings.into_owned(),
         cycles: record.cycles,
+        reserved: record.reserved,
         consumed: record.consumed,
         status: record.status.into_owned(),
         contexts: record.contexts.into_owned(),

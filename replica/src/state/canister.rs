@@ -1,13 +1,14 @@
 //! A canister.
 
 use super::calls::{CallContext, Callback, Origin};
-use super::history::{Change, ChangeDetails, ChangeOrigin, History};
+use super::history::{Change, ChangeDetails, ChangeOrigin, History, SnapshotSource};
 use super::ids::canister_index;
 use super::queues::Queues;
 use crate::QueryResult;
 use crate::committed::Pool;
 use crate::cycles::Fees;
 use crate::execution::Instance;
+use crate::execution::api::Idle;
 use crate::execution::instance::GlobalValue;
 use crate::log::Log;
 use crate::memory::heap::{Content, Heap};
@@ -24,8 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub const DEFAULT_HEAP_LIMIT: u64 = 3 << 30;
 /// Default freezing threshold, in seconds: 30 days.
 pub const DEFAULT_FREEZING_THRESHOLD: u64 = 2_592_000;
-/// Seconds of a day.
-const DAY: u64 = 86_400;
 /// Default limit of reserved cycles.
 pub const DEFAULT_RESERVED_LIMIT: u128 = 5_000_000_000_000;
 /// Who may read a canister's log or its snapshots.
@@ -157,17 +156,46 @@ pub struct Snapshot {
     pub taken_ns: u64,
     /// Version of the canister then.
     pub version: u64,
-    pub code: Code,
+    pub source: SnapshotSource,
+    pub module: SnapshotModule,
+    pub heap: Arc<Heap>,
+    pub globals: Vec<Option<GlobalValue>>,
     pub stable: Stable,
     pub certified_data: Vec<u8>,
     pub chunks: BTreeMap<[u8; 32], Arc<Vec<u8>>>,
+    /// When the timer was to go off, if it was set; none when an upload does not say.
+    pub timer: Option<Option<u64>>,
+    pub low_memory: Option<LowMemoryHook>,
+}
+
+/// The code in a snapshot.
+#[derive(Clone)]
+pub enum SnapshotModule {
+    /// A canister's.
+    Compiled(Arc<CompiledModule>),
+    /// Uploaded, as installed: what it is worth is seen when it is loaded.
+    Uploaded(Arc<Vec<u8>>),
+}
+
+impl SnapshotModule {
+    /// The module as it is installed.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            SnapshotModule::Compiled(module) => &module.installed,
+            SnapshotModule::Uploaded(bytes) => bytes,
+        }
+    }
 }
 
 impl Snapshot {
     /// Bytes that it takes.
     pub fn bytes(&self) -> u64 {
         let chunks: usize = self.chunks.values().map(|chunk| chunk.len()).sum();
-        let code = self.code.module.wasm.len() + self.code.heap.stored_size();
+        let module = match &self.module {
+            SnapshotModule::Compiled(module) => module.wasm.len(),
+            SnapshotModule::Uploaded(bytes) => bytes.len(),
+        };
+        let code = module + self.heap.stored_size();
         (code + chunks + self.certified_data.len()) as u64 + self.stable.bytes()
     }
 }
@@ -181,6 +209,15 @@ pub struct Consumed {
     pub ingress: i128,
     pub transmission: i128,
     pub storage: i128,
+}
+
+/// Why cycles were not put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReserved {
+    /// The canister's limit, and by how much it would be exceeded.
+    Limit { limit: u128, over: u128 },
+    /// There are so many cycles too few.
+    Cycles(u128),
 }
 
 /// Figures about what a canister has executed.
@@ -201,6 +238,8 @@ pub struct Canister {
     pub id: Principal,
     pub settings: Settings,
     pub cycles: u128,
+    /// Cycles put aside for storage.
+    pub reserved: u128,
     pub consumed: Consumed,
     pub status: Status,
     pub contexts: BTreeMap<u64, CallContext>,
@@ -302,6 +341,7 @@ impl Canister {
             id,
             settings: Settings::new(controller),
             cycles,
+            reserved: 0,
             consumed: Consumed::default(),
             status: Status::Running,
             contexts: BTreeMap::new(),
@@ -398,13 +438,60 @@ impl Canister {
             || instance.is_some_and(|instance| instance.view().has_unstored_changes())
     }
 
+    /// What the canister costs that does nothing, and for how long it must be able to pay.
+    pub fn idle(&self) -> Idle {
+        Idle {
+            memory: self.memory_usage(),
+            allocation: self.settings.memory_allocation,
+            compute: self.settings.compute_allocation,
+            threshold: self.settings.freezing_threshold,
+        }
+    }
+
+    /// Bytes that are paid for: those in use, or those that are reserved.
+    pub fn paid_bytes(&self) -> u64 {
+        self.memory_usage().max(self.settings.memory_allocation)
+    }
+
     /// Cycles below which the canister is frozen.
     pub fn freezing_limit(&self, fees: Fees) -> u128 {
-        let memory = self.memory_usage().max(self.settings.memory_allocation);
-        // The IC rounds down to cycles a day.
-        let per_day = ((u128::from(memory) * fees.gib(DAY)) >> 30)
-            + fees.compute(self.settings.compute_allocation, DAY);
-        per_day * u128::from(self.settings.freezing_threshold) / u128::from(DAY)
+        let settings = &self.settings;
+        let (compute, seconds) = (settings.compute_allocation, settings.freezing_threshold);
+        fees.freezing(self.paid_bytes(), compute, seconds)
+            .saturating_sub(self.reserved)
+    }
+
+    /// Moves cycles to those that are put aside for storage.
+    ///
+    /// # Errors
+    /// When that would be more than the canister's limit, or than it has; nothing changes then.
+    pub fn reserve(&mut self, cycles: u128) -> Result<(), NotReserved> {
+        let all = self.reserved.saturating_add(cycles);
+        let limit = self.settings.reserved_cycles_limit;
+        if all > limit {
+            return Err(NotReserved::Limit {
+                limit,
+                over: all - limit,
+            });
+        }
+        if self.cycles < cycles {
+            return Err(NotReserved::Cycles(cycles - self.cycles));
+        }
+        self.cycles -= cycles;
+        self.reserved = all;
+        Ok(())
+    }
+
+    /// Pays for storage and for reserved computing; false when there are not that many cycles.
+    pub fn pay_for_storage(&mut self, cost: u128) -> bool {
+        let all = self.cycles.saturating_add(self.reserved);
+        if cost > all {
+            return false;
+        }
+        let reserved = cost.min(self.reserved);
+        self.reserved -= reserved;
+        self.cycles -= cost - reserved;
+        true
     }
 
     /// Takes cycles unless that would freeze the canister; else gives what is missing.

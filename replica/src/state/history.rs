@@ -38,6 +38,7 @@ pub enum DeploymentMode {
 #[allow(non_camel_case_types)]
 pub enum SnapshotSource {
     taken_from_canister,
+    metadata_upload,
 }
 
 /// What was changed.

@@ -50,6 +50,22 @@ impl Turns {
         letter
     }
 
+    /// Takes the requests with deadlines that `late` picks.
+    fn take_late(&mut self, late: impl Fn(u64) -> bool) -> Vec<Request> {
+        let mut taken = Vec::new();
+        for (_, letters) in &mut self.0 {
+            letters.retain(|letter| match letter {
+                Letter::Request(request) if late(request.deadline_ns) => {
+                    taken.push(request.clone());
+                    false
+                }
+                _ => true,
+            });
+        }
+        self.0.retain(|(_, letters)| !letters.is_empty());
+        taken
+    }
+
     fn letters(&self) -> impl Iterator<Item = &Letter> {
         self.0.iter().flat_map(|(_, letters)| letters)
     }
@@ -154,6 +170,11 @@ impl Queues {
         let (gone, kept): (Vec<_>, Vec<_>) = self.ingress.drain(..).partition(|m| expired(m));
         self.ingress = kept.into();
         gone
+    }
+
+    /// Takes the calls that have not begun and whose deadline `late` picks.
+    pub fn take_late(&mut self, late: impl Fn(u64) -> bool) -> Vec<Request> {
+        self.input.take_late(late)
     }
 
     /// Bytes of what waits.

@@ -108,7 +108,7 @@ fn injections(operators: &[Operator<'_>], memory64: bool) -> Vec<Injection> {
             reentrant,
         };
         let done = std::mem::replace(&mut current, next);
-        if done.cost > 0 {
+        if done.cost > 0 || done.reentrant {
             found.push(done);
         }
     }

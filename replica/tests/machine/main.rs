@@ -1,5 +1,7 @@
 //! The state machine through its Rust interface.
 
+mod deadlines;
 mod queries;
+mod reserved;
 mod snapshots;
 mod support;

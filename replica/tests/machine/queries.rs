@@ -140,3 +140,73 @@ fn queries_run_while_messages_do() {
     // Waiting for rounds, each asker would get about one answer in each.
     assert!(answered > 10 * UPDATES, "only {answered} answers");
 }
+
+/// `down` asks itself for `down` with one less until nothing is left of its argument; `many` asks for
+/// `leaf` as many times as its argument says; `both` answers although it has asked.
+const GRAPH: &str = r#"(module
+    (import "ic0" "msg_reply" (func $reply))
+    (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+    (import "ic0" "msg_arg_data_size" (func $arg_size (result i32)))
+    (import "ic0" "msg_arg_data_copy" (func $arg (param i32 i32 i32)))
+    (import "ic0" "canister_self_copy" (func $self (param i32 i32 i32)))
+    (import "ic0" "canister_self_size" (func $self_size (result i32)))
+    (import "ic0" "call_new" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "ic0" "call_data_append" (func $data (param i32 i32)))
+    (import "ic0" "call_perform" (func $perform (result i32)))
+    (import "ic0" "data_certificate_present" (func $certificate (result i32)))
+    (import "ic0" "trap" (func $trap (param i32 i32)))
+    (memory 1)
+    (table funcref (elem $told $fail $again $never))
+    (data (i32.const 0) "downleaf")
+    (func $told (param i32) (call $reply))
+    (func $fail (param i32) (call $trap (i32.const 0) (i32.const 4)))
+    (func $never (param i32) (unreachable))
+    (func $ask (param $name i32) (param $reply i32) (param $bytes i32)
+        (call $self (i32.const 16) (i32.const 0) (call $self_size))
+        (call $call (i32.const 16) (call $self_size) (local.get $name) (i32.const 4)
+            (local.get $reply) (i32.const 0) (i32.const 1) (i32.const 0))
+        (call $data (i32.const 100) (local.get $bytes))
+        (drop (call $perform)))
+    (func (export "canister_composite_query down")
+        (if (i32.eqz (call $arg_size)) (then (call $reply) (return)))
+        (call $ask (i32.const 0) (i32.const 0) (i32.sub (call $arg_size) (i32.const 1))))
+    (global $left (mut i32) (i32.const 0))
+    (func $again (param i32)
+        (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+        (if (i32.eqz (global.get $left)) (then (call $reply) (return)))
+        (call $ask (i32.const 4) (i32.const 2) (i32.const 0)))
+    (func (export "canister_composite_query many")
+        (global.set $left (call $arg_size))
+        (call $ask (i32.const 4) (i32.const 2) (i32.const 0)))
+    (func (export "canister_composite_query both")
+        (call $ask (i32.const 4) (i32.const 3) (i32.const 0))
+        (call $reply))
+    (func (export "canister_query leaf")
+        (i32.store8 (i32.const 200) (call $certificate))
+        (call $append (i32.const 200) (i32.const 1))
+        (call $reply)))"#;
+
+/// Limits of the whole graph end the user's query, whatever the callers would do about them.
+#[test]
+fn graphs_of_composite_queries_are_limited() {
+    let mut machine = Machine::new(None);
+    let id = machine.create();
+    machine.install(id, GRAPH);
+    let anonymous = Principal::anonymous();
+    let mut ask = |method, size: usize| {
+        let answer = machine.replica.query(anonymous, id, method, &vec![0; size]);
+        match answer {
+            QueryResult::Replied(_) => "replied".to_string(),
+            QueryResult::Rejected(reject) => reject.error_code.expect("a code"),
+        }
+    };
+    // A canister may call itself; six may wait for each other, and the seventh must answer at once.
+    assert_eq!(ask("down", 0), "replied");
+    assert_eq!(ask("down", 6), "replied");
+    assert_eq!(ask("down", 7), "IC0525");
+    // Each call counts 50 million of five billion.
+    assert_eq!(ask("many", 98), "replied");
+    assert_eq!(ask("many", 101), "IC0526");
+    // Calls of who has answered are not made: the callback would trap.
+    assert_eq!(ask("both", 0), "replied");
+}

@@ -1,11 +1,9 @@
 //! Snapshots of canisters.
 
-use crate::support::{Machine, stranger};
+use crate::support::{Machine, START_NS, stranger};
 use candid::Principal;
-use replica::management::types::{
-    CanisterIdRecord, CanisterInfoArgs, LoadSnapshot, SnapshotArgs, SnapshotInfo, SnapshotRef,
-};
-use replica::state::history::ChangeDetails;
+use replica::management::types::*;
+use replica::state::history::{ChangeDetails, SnapshotSource};
 
 /// Counts in a global, in the heap and in stable memory; certifies the count.
 const COUNTER: &str = r#"(module
@@ -201,4 +199,244 @@ fn the_history_tells_who_changed_what() {
         changes[1].details,
         ChangeDetails::code_deployment { .. }
     ));
+}
+
+fn metadata(machine: &mut Machine, canister_id: Principal, snapshot_id: &[u8]) -> SnapshotMetadata {
+    let args = SnapshotRef {
+        canister_id,
+        snapshot_id: snapshot_id.to_vec(),
+    };
+    let method = "read_canister_snapshot_metadata";
+    let reply = machine.manage(Principal::anonymous(), method, &args);
+    candid::decode_one(&reply.expect("metadata")).expect("decodes")
+}
+
+fn read(
+    machine: &mut Machine,
+    canister_id: Principal,
+    id: &[u8],
+    kind: SnapshotPart,
+) -> Result<Vec<u8>, String> {
+    let args = ReadSnapshotData {
+        canister_id,
+        snapshot_id: id.to_vec(),
+        kind,
+    };
+    let method = "read_canister_snapshot_data";
+    let reply = machine.manage(Principal::anonymous(), method, &args);
+    let reply = reply.map_err(|reject| reject.error_code.unwrap_or_default())?;
+    let data: SnapshotData = candid::decode_one(&reply).expect("decodes");
+    Ok(data.chunk)
+}
+
+fn write(
+    machine: &mut Machine,
+    canister_id: Principal,
+    id: &[u8],
+    kind: SnapshotPlace,
+    chunk: Vec<u8>,
+) -> Result<(), String> {
+    let args = UploadSnapshotData {
+        canister_id,
+        snapshot_id: id.to_vec(),
+        kind,
+        chunk,
+    };
+    let method = "upload_canister_snapshot_data";
+    let answer = machine.manage(Principal::anonymous(), method, &args);
+    answer
+        .map(|_| ())
+        .map_err(|reject| reject.error_code.unwrap_or_default())
+}
+
+/// All that a snapshot holds, read in pieces, makes another one on another canister, which is the
+/// same when it is loaded; also when the replica is started anew in between.
+#[test]
+fn a_snapshot_can_be_read_and_uploaded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut machine = Machine::new(Some(dir.path()));
+    let id = machine.create();
+    machine.install(id, COUNTER);
+    for _ in 0..3 {
+        machine.call(id, "inc");
+    }
+    let chunk = UploadChunk {
+        canister_id: id,
+        chunk: b"a chunk".to_vec(),
+    };
+    let anonymous = Principal::anonymous();
+    machine
+        .manage(anonymous, "upload_chunk", &chunk)
+        .expect("stored");
+    let original = take(&mut machine, id, None).id;
+    let about = metadata(&mut machine, id, &original);
+    assert_eq!(about.source, SnapshotSource::taken_from_canister);
+    assert_eq!(about.globals, [SnapshotGlobal::i32(3)]);
+    assert_eq!(about.wasm_memory_size, 2 * 65_536);
+    assert_eq!(about.stable_memory_size, 65_536);
+    assert_eq!(about.certified_data, 3u32.to_le_bytes());
+    assert_eq!(about.global_timer, Some(GlobalTimer::inactive));
+    assert_eq!(about.wasm_chunk_store.len(), 1);
+    // Nothing beyond the end, not too much at once, and nothing of it can be changed.
+    let beyond = SnapshotPart::wasm_memory {
+        offset: 65_536,
+        size: 65_537,
+    };
+    assert_eq!(
+        read(&mut machine, id, &original, beyond),
+        Err("IC0408".into())
+    );
+    let much = SnapshotPart::stable_memory {
+        offset: 0,
+        size: 2_000_001,
+    };
+    assert_eq!(
+        read(&mut machine, id, &original, much),
+        Err("IC0408".into())
+    );
+    let place = SnapshotPlace::wasm_memory { offset: 0 };
+    let refused = write(&mut machine, id, &original, place, vec![1]);
+    assert_eq!(refused, Err("IC0409".into()));
+
+    let other = machine.create();
+    let upload = UploadSnapshotMetadata {
+        canister_id: other,
+        replace_snapshot: None,
+        wasm_module_size: about.wasm_module_size,
+        globals: about.globals,
+        wasm_memory_size: about.wasm_memory_size,
+        stable_memory_size: about.stable_memory_size,
+        certified_data: about.certified_data,
+        global_timer: Some(GlobalTimer::active(START_NS * 2)),
+        on_low_wasm_memory_hook_status: about.on_low_wasm_memory_hook_status,
+    };
+    let method = "upload_canister_snapshot_metadata";
+    let reply = machine.manage(anonymous, method, &upload);
+    let made: UploadedSnapshot = candid::decode_one(&reply.expect("made")).expect("decodes");
+    let copy = made.snapshot_id;
+    // Before the module is there it cannot be loaded.
+    let early = load(&mut machine, other, &copy).expect_err("no module yet");
+    assert!(early.starts_with("IC0505"), "{early}");
+
+    let half = about.wasm_module_size / 2;
+    for (offset, size) in [(0, half), (half, about.wasm_module_size - half)] {
+        let part = SnapshotPart::wasm_module { offset, size };
+        let bytes = read(&mut machine, id, &original, part).expect("read");
+        let place = SnapshotPlace::wasm_module { offset };
+        write(&mut machine, other, &copy, place, bytes).expect("written");
+        machine = machine.restart(dir.path());
+    }
+    for offset in [0, 65_536] {
+        let size = 65_536;
+        let part = SnapshotPart::wasm_memory { offset, size };
+        let bytes = read(&mut machine, id, &original, part).expect("read");
+        let place = SnapshotPlace::wasm_memory { offset };
+        write(&mut machine, other, &copy, place, bytes).expect("written");
+    }
+    let size = about.stable_memory_size;
+    let part = SnapshotPart::stable_memory { offset: 0, size };
+    let bytes = read(&mut machine, id, &original, part).expect("read");
+    let place = SnapshotPlace::stable_memory { offset: 1 };
+    let refused = write(&mut machine, other, &copy, place, bytes.clone());
+    assert_eq!(refused, Err("IC0408".into()), "one byte too many");
+    let place = SnapshotPlace::stable_memory { offset: 0 };
+    write(&mut machine, other, &copy, place, bytes).expect("written");
+    let part = SnapshotPart::wasm_chunk {
+        hash: about.wasm_chunk_store[0].hash.clone(),
+    };
+    let bytes = read(&mut machine, id, &original, part).expect("read");
+    assert_eq!(bytes, b"a chunk");
+    write(&mut machine, other, &copy, SnapshotPlace::wasm_chunk, bytes).expect("written");
+
+    let mut machine = machine.restart(dir.path());
+    let again = metadata(&mut machine, other, &copy);
+    assert_eq!(again.source, SnapshotSource::metadata_upload);
+    assert_eq!(
+        again.wasm_chunk_store[0].hash,
+        about.wasm_chunk_store[0].hash
+    );
+    load(&mut machine, other, &copy).expect("loaded");
+    assert_eq!(count(&mut machine, other), 3);
+    machine.call(other, "inc");
+    assert_eq!(count(&mut machine, other), 4);
+    let canister = machine.replica.canister(&other).expect("it");
+    assert_eq!(canister.timer, Some(START_NS * 2));
+    assert_eq!(canister.chunks.len(), 1);
+    // Somebody else sees nothing, unless the snapshots are public.
+    let reference = SnapshotRef {
+        canister_id: other,
+        snapshot_id: copy,
+    };
+    let method = "read_canister_snapshot_metadata";
+    let refused = machine.manage(stranger(), method, &reference);
+    let refused = refused.expect_err("not a controller");
+    assert_eq!(refused.error_code.as_deref(), Some("IC0512"));
+    let public = UpdateSettings {
+        canister_id: other,
+        settings: CanisterSettings {
+            snapshot_visibility: Some(LogVisibility::public),
+            ..CanisterSettings::default()
+        },
+        sender_canister_version: None,
+    };
+    machine
+        .manage(anonymous, "update_settings", &public)
+        .expect("set");
+    machine
+        .manage(stranger(), method, &reference)
+        .expect("public");
+}
+
+/// A canister asks for another's history.
+#[test]
+fn canisters_are_told_the_latest_changes() {
+    const ASKER: &str = r#"(module
+        (import "ic0" "msg_reply" (func $reply))
+        (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+        (import "ic0" "msg_arg_data_size" (func $arg_size (result i32)))
+        (import "ic0" "msg_arg_data_copy" (func $arg (param i32 i32 i32)))
+        (import "ic0" "call_new" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32)))
+        (import "ic0" "call_data_append" (func $data (param i32 i32)))
+        (import "ic0" "call_perform" (func $perform (result i32)))
+        (memory 1)
+        (table funcref (elem $told))
+        (data (i32.const 0) "canister_info")
+        (func $told (param i32)
+            (call $arg (i32.const 100) (i32.const 0) (call $arg_size))
+            (call $append (i32.const 100) (call $arg_size))
+            (call $reply))
+        (func (export "canister_update ask")
+            (call $arg (i32.const 100) (i32.const 0) (call $arg_size))
+            (call $call (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 13)
+                (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+            (call $data (i32.const 100) (call $arg_size))
+            (drop (call $perform))))"#;
+    let mut machine = Machine::new(None);
+    let (asker, id) = (machine.create(), machine.create());
+    machine.install(asker, ASKER);
+    machine.install(id, COUNTER);
+    let snapshot = take(&mut machine, id, None);
+    load(&mut machine, id, &snapshot.id).expect("loaded");
+    let mut ask = |changes| {
+        let args = CanisterInfoArgs {
+            canister_id: id,
+            num_requested_changes: changes,
+        };
+        let arg = candid::encode_one(args).expect("encodes");
+        let reply = machine.call_as(stranger(), asker, "ask", arg);
+        candid::decode_one::<CanisterInfoResult>(&reply.expect("a reply")).expect("decodes")
+    };
+    let info = ask(None);
+    assert_eq!((info.total_num_changes, info.recent_changes.len()), (3, 0));
+    assert_eq!(info.controllers, [Principal::anonymous()]);
+    let changes = ask(Some(2)).recent_changes;
+    assert!(matches!(
+        changes[0].details,
+        ChangeDetails::code_deployment { .. }
+    ));
+    assert!(matches!(
+        &changes[1].details,
+        ChangeDetails::load_snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id
+    ));
+    assert_eq!(ask(Some(20)).recent_changes.len(), 3);
 }

@@ -1,7 +1,9 @@
 //! A machine that runs rounds until its calls are answered.
 
 use candid::{CandidType, Principal};
-use replica::management::types::{CanisterIdRecord, InstallCode, InstallMode, ProvisionalCreate};
+use replica::management::types::{
+    CanisterIdRecord, CanisterStatus, DefiniteSettings, InstallCode, InstallMode, ProvisionalCreate,
+};
 use replica::{Ingress, IngressStatus, QueryResult, Reject, Replica, ReplicaConfig};
 use std::path::Path;
 
@@ -19,12 +21,22 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(dir: Option<&Path>) -> Machine {
-        let replica = Replica::new(ReplicaConfig {
-            start_time_ns: Some(START_NS),
+        Machine::with(ReplicaConfig {
             state_dir: dir.map(Into::into),
-            ..ReplicaConfig::default()
+            ..Machine::config()
         })
-        .expect("a replica");
+    }
+
+    /// The setup of a machine in memory.
+    pub fn config() -> ReplicaConfig {
+        ReplicaConfig {
+            start_time_ns: Some(START_NS),
+            ..ReplicaConfig::default()
+        }
+    }
+
+    pub fn with(config: ReplicaConfig) -> Machine {
+        let replica = Replica::new(config).expect("a replica");
         Machine { replica, calls: 0 }
     }
 
@@ -120,4 +132,23 @@ impl Machine {
             QueryResult::Rejected(reject) => panic!("{reject:?}"),
         }
     }
+}
+
+/// What `canister_status` tells.
+pub fn full_status(machine: &mut Machine, canister_id: Principal) -> CanisterStatus {
+    let args = CanisterIdRecord { canister_id };
+    let reply = machine.manage(Principal::anonymous(), "canister_status", &args);
+    candid::decode_one(&reply.expect("a status")).expect("decodes")
+}
+
+/// A canister's settings.
+pub fn settings_of(machine: &mut Machine, id: Principal) -> DefiniteSettings {
+    full_status(machine, id).settings
+}
+
+/// A canister's cycles, and those that are put aside.
+pub fn status(machine: &mut Machine, id: Principal) -> (u128, u128) {
+    let status = full_status(machine, id);
+    let number = |nat: candid::Nat| u128::try_from(nat.0).expect("128 bits");
+    (number(status.cycles), number(status.reserved_cycles))
 }

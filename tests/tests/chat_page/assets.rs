@@ -24,7 +24,7 @@ impl Answer {
 
 /// Asks for a page of a canister the way a browser does.
 async fn get(testbed: &Testbed, canister: &str, path: &str, gzip: bool) -> Result<Answer> {
-    let url = testbed.server.url();
+    let url = testbed.url();
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let port = address.rsplit(':').next().context("a port")?;
     let mut stream = TcpStream::connect(address).await?;

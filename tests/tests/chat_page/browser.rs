@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::Testbed;
-use replica::ReplicaConfig;
-use replica::http::{Server, ServerConfig};
+use e2e::network::Setup;
+use e2e::tiny::Tiny;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::Stdio;
@@ -12,16 +12,16 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// A replica with its state on disk that tests can stop and start again at the same address.
+/// A network with its state on disk that tests can stop and start again at the same address.
 struct Restartable {
-    server: Mutex<Option<Server>>,
-    config: ServerConfig,
+    testbed: Mutex<Option<Testbed>>,
+    setup: Setup,
 }
 
 impl Restartable {
     fn stop(&self) {
         drop(
-            self.server
+            self.testbed
                 .lock()
                 .expect("no panic while it is held")
                 .take(),
@@ -29,15 +29,15 @@ impl Restartable {
     }
 
     fn start(&self) -> Result<()> {
-        let mut server = self.server.lock().expect("no panic while it is held");
-        if server.is_none() {
-            *server = Some(Server::start(self.config.clone())?);
+        let mut testbed = self.testbed.lock().expect("no panic while it is held");
+        if testbed.is_none() {
+            *testbed = Some(Testbed::start_with(&self.setup)?);
         }
         Ok(())
     }
 }
 
-/// Answers `GET /stop` and `GET /start`: the tests' hand on the replica.
+/// Answers `GET /stop` and `GET /start`: the tests' hand on the network.
 async fn control(listener: TcpListener, replica: Arc<Restartable>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
@@ -81,36 +81,42 @@ async fn the_page_works_in_a_browser() -> Result<()> {
     );
 
     let state = tempfile::tempdir()?;
-    let mut config = ServerConfig {
-        replica: ReplicaConfig {
-            state_dir: Some(state.path().to_owned()),
-            ..ReplicaConfig::default()
-        },
-        ..ServerConfig::default()
+    let mut setup = Setup {
+        state: Some(state.path().join("network")),
+        ..Setup::default()
     };
-    let testbed = Testbed::start_with(config.clone())?;
+    let testbed = Testbed::start_with(&setup)?;
     let canister = testbed.install_with_model().await?.canister();
     let empty = testbed.install().await?.canister();
-    let url = testbed.server.url();
+    let url = testbed.url();
     let port = url
         .rsplit(':')
         .next()
         .and_then(|port| port.trim_end_matches('/').parse().ok())
         .context("the replica's port")?;
-    config.port = port;
+    setup.port = port;
     let replica = Arc::new(Restartable {
-        server: Mutex::new(Some(testbed.server)),
-        config,
+        testbed: Mutex::new(Some(testbed)),
+        setup,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let control_url = format!("http://{}", listener.local_addr()?);
     let controlled = tokio::spawn(control(listener, replica.clone()));
 
-    let tiny = state.path().join("tiny.gguf");
-    let bytes = e2e::tiny::Tiny::default().bytes()?;
-    std::fs::write(&tiny, &bytes)?;
-    let digest = Sha256::digest(&bytes);
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let model = |name: &str, seed| -> Result<_> {
+        let path = state.path().join(name);
+        let bytes = Tiny {
+            seed,
+            ..Tiny::default()
+        }
+        .bytes()?;
+        std::fs::write(&path, &bytes)?;
+        let digest = Sha256::digest(&bytes);
+        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((path, sha256))
+    };
+    let (tiny, sha256) = model("tiny.gguf", 1)?;
+    let (other, other_sha256) = model("other.gguf", 2)?;
 
     let arguments = std::env::var("PLAYWRIGHT_ARGS").unwrap_or_default();
     let mut tests = Command::new("node_modules/.bin/playwright")
@@ -122,6 +128,8 @@ async fn the_page_works_in_a_browser() -> Result<()> {
         .env("CONTROL_URL", control_url)
         .env("TINY_MODEL", &tiny)
         .env("TINY_SHA256", sha256)
+        .env("OTHER_MODEL", &other)
+        .env("OTHER_SHA256", other_sha256)
         .env("CHROMIUM", browser)
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit())

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The program: the one `LLM_LOADER` names, or what cargo builds.
-fn program() -> Result<&'static Path> {
+pub fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = PROGRAM.get() {
         return Ok(path);
@@ -53,7 +53,7 @@ struct User {
 impl User {
     fn new(testbed: &Testbed, home: &Path) -> Self {
         Self {
-            network: testbed.server.url(),
+            network: testbed.url(),
             home: home.to_path_buf(),
             canister: None,
         }

@@ -1,36 +1,68 @@
-//! A bad network: a relay that cuts connections in the middle.
+//! A relay between the loader and the replica: a bad network that cuts connections in the middle, or
+//! one that counts the chunks that go through it.
 
 use anyhow::Result;
+use loader::types::Chunk;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Relays connections to a server until dropped; cuts every third after some bytes.
+/// How often each chunk came through whole.
+type Chunks = Arc<Mutex<BTreeMap<u32, u32>>>;
+
+/// Relays connections to a server until dropped.
 pub struct Proxy {
     pub url: String,
     cuts: Arc<AtomicUsize>,
+    chunks: Chunks,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Relays to `http://ADDRESS`.
+    /// Relays to `http://ADDRESS`; cuts every third connection after some bytes.
     pub async fn start(server: &str) -> Result<Self> {
+        Self::relay(server, true).await
+    }
+
+    /// Relays to `http://ADDRESS` and cuts nothing.
+    pub async fn counting(server: &str) -> Result<Self> {
+        Self::relay(server, false).await
+    }
+
+    async fn relay(server: &str, bad: bool) -> Result<Self> {
         let server: SocketAddr = server.trim_start_matches("http://").parse()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let cuts = Arc::new(AtomicUsize::new(0));
         let counter = cuts.clone();
+        let chunks = Chunks::default();
+        let counted = chunks.clone();
         let task = tokio::spawn(async move {
             let mut count = 0;
             while let Ok((client, _)) = listener.accept().await {
                 count += 1;
-                let limit = (count % 3 == 0).then_some(700_000);
-                tokio::spawn(relay(client, server, limit, counter.clone()));
+                let limit = (bad && count % 3 == 0).then_some(700_000);
+                let sniffer = Sniffer::new(counted.clone());
+                tokio::spawn(relay(client, server, limit, counter.clone(), sniffer));
             }
         });
-        Ok(Self { url, cuts, task })
+        Ok(Self {
+            url,
+            cuts,
+            chunks,
+            task,
+        })
+    }
+
+    /// How often each chunk came through whole.
+    pub fn chunks(&self) -> BTreeMap<u32, u32> {
+        match self.chunks.lock() {
+            Ok(chunks) => chunks.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
     }
 
     /// Connections cut so far.
@@ -51,6 +83,7 @@ async fn relay(
     server: SocketAddr,
     limit: Option<usize>,
     cuts: Arc<AtomicUsize>,
+    mut sniffer: Sniffer,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     let (mut from_client, mut to_client) = client.split();
@@ -71,10 +104,58 @@ async fn relay(
                 *left -= read;
             }
             to_server.write_all(&buffer[..read]).await?;
+            sniffer.see(&buffer[..read]);
         }
     };
     tokio::select! {
         ended = up => ended,
         ended = tokio::io::copy(&mut from_server, &mut to_client) => ended.map(|_| ()),
+    }
+}
+
+/// Finds chunks in what a connection carries: the argument of `upload_chunk` in Candid is the types,
+/// the data's length (LEB128), the data, the index.
+struct Sniffer {
+    types: Vec<u8>,
+    seen: Vec<u8>,
+    chunks: Chunks,
+}
+
+impl Sniffer {
+    fn new(chunks: Chunks) -> Self {
+        let empty = Chunk {
+            index: 0,
+            data: Default::default(),
+        };
+        let mut types = candid::encode_one(empty).unwrap_or_default();
+        // Without length and index.
+        types.truncate(types.len().saturating_sub(5));
+        Self {
+            types,
+            seen: Vec::new(),
+            chunks,
+        }
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        self.seen.extend_from_slice(bytes);
+        while let Some((index, end)) = self.find() {
+            self.seen.drain(..end);
+            if let Ok(mut chunks) = self.chunks.lock() {
+                *chunks.entry(index).or_default() += 1;
+            }
+        }
+    }
+
+    /// The first whole chunk, and where it ends.
+    fn find(&self) -> Option<(u32, usize)> {
+        let start = (self.seen.windows(self.types.len())).position(|w| w == self.types)?;
+        let rest = &self.seen[start + self.types.len()..];
+        let length_bytes = 1 + rest.iter().position(|b| b & 0x80 == 0)?;
+        let length =
+            (rest[..length_bytes].iter().rev()).fold(0usize, |n, b| n << 7 | usize::from(b & 0x7f));
+        let index = rest.get(length_bytes + length..)?.first_chunk()?;
+        let end = start + self.types.len() + length_bytes + length + 4;
+        Some((u32::from_le_bytes(*index), end))
     }
 }

@@ -85,7 +85,7 @@ async fn an_interrupted_upload_goes_on_where_it_was() -> Result<()> {
 async fn an_upload_survives_a_bad_network() -> Result<()> {
     let testbed = Testbed::start()?;
     let canister = testbed.install().await?.canister();
-    let proxy = Proxy::start(&testbed.server.url()).await?;
+    let proxy = Proxy::start(&testbed.url()).await?;
     let network = Network::connect(&proxy.url, e2e::controller()).await?;
     let client = Client::new(network, canister);
     let mut phases = BTreeSet::new();

@@ -3,14 +3,14 @@
 use anyhow::Result;
 use e2e::chats::{greedy, prompt, refusal, set_budget, until, until_ready};
 use e2e::native::Native;
+use e2e::network::Setup;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::types::{Error, Generation, GenerationState};
-use replica::http::ServerConfig;
 use std::time::Duration;
 
-/// Long enough for several consensus rounds: each takes in messages of two billion instructions
-/// together.
+/// Long enough to be read in several consensus rounds: each takes in messages of two billion
+/// instructions together. Its first paragraph is enough where only tokens are waited for.
 const TEXT: &str = include_str!("../../data/texts/long.txt");
 const TOKENS: u32 = 90;
 /// A few layers a message: every pause is inside a token.
@@ -18,24 +18,25 @@ const INSIDE: u64 = 40_000_000;
 /// A few tokens a message.
 const BETWEEN: u64 = 400_000_000;
 
-/// The moments: a name, the budget of a round, and how to know that it has come.
-type Moment = (&'static str, u64, fn(&Generation) -> bool);
+/// The moments: a name, the paragraphs of the text that are read, the budget of a round, and how to
+/// know that it has come.
+type Moment = (&'static str, usize, u64, fn(&Generation) -> bool);
 
 const MOMENTS: [Moment; 3] = [
-    ("prompt half read", BETWEEN, |g| {
+    ("prompt half read", usize::MAX, BETWEEN, |g| {
         g.prompt_tokens_done > 4 && g.prompt_tokens_done < g.prompt_tokens
     }),
-    ("between tokens", BETWEEN, |g| {
+    ("between tokens", 1, BETWEEN, |g| {
         matches!(g.state, GenerationState::Generating) && g.generated_tokens > 4
     }),
-    ("inside a token", INSIDE, |g| {
+    ("inside a token", 1, INSIDE, |g| {
         matches!(g.state, GenerationState::Generating) && g.generated_tokens > 2
     }),
 ];
 
 /// Rounds with a pause between them, so that every moment can be seen from outside.
 fn with_pauses() -> Result<e2e::Testbed> {
-    e2e::Testbed::start_with(ServerConfig {
+    e2e::Testbed::start_with(&Setup {
         round_interval: Duration::from_millis(60),
         ..Default::default()
     })
@@ -48,19 +49,19 @@ async fn upgrades_at_any_moment_keep_the_tokens() -> Result<()> {
     let network = client.network().clone();
     let canister = client.canister();
     let mut native = Native::load(&e2e::model()?)?;
-    let question = native.tokenizer.encode_plain(TEXT.trim_end())?;
-    let expected = native.greedy(&question, TOKENS as usize)?;
     let code = e2e::wasm()?;
     let other_build = e2e::tagged(&code, "another build");
 
     println!("moment             stopped  build    restore instructions");
-    for (moment, budget, reached) in MOMENTS {
+    for (moment, paragraphs, budget, reached) in MOMENTS {
+        let text: Vec<&str> = TEXT.trim_end().split("\n\n").take(paragraphs).collect();
+        let text = text.join("\n\n");
+        let question = native.tokenizer.encode_plain(&text)?;
+        let expected = native.greedy(&question, TOKENS as usize)?;
         for stopped in [false, true] {
             for (build, module) in [("same", &code), ("other", &other_build)] {
                 set_budget(&client, budget).await?;
-                let started = client
-                    .generate(prompt(TEXT.trim_end()), greedy(TOKENS))
-                    .await?;
+                let started = client.generate(prompt(&text), greedy(TOKENS)).await?;
                 let seen = until(&client, started.id, reached).await?;
                 if stopped {
                     management::stop(&network, canister).await?;

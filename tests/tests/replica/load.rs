@@ -53,7 +53,7 @@ async fn queries_from_many_connections_do_not_disturb_a_generation() -> Result<(
     let mut connections = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let agent = Agent::builder()
-            .with_url(testbed.server.url())
+            .with_url(testbed.url())
             .with_identity(ic_agent::identity::BasicIdentity::from_raw_key(&[1; 32]))
             .with_verify_query_signatures(false)
             .build()?;

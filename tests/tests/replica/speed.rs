@@ -64,6 +64,7 @@ fn decode(reply: &[u8]) -> Result<Generation> {
 /// came of it.
 fn measure(replica: &mut Replica, canister: Principal, attempt: u8) -> Result<Times> {
     let request = Encode!(&GenerateRequest {
+        model: None,
         input: chat("Tell me about the sea."),
         options: greedy(TOKENS),
     })?;
@@ -139,7 +140,10 @@ async fn the_replica_is_about_as_fast_as_the_bare_engine() -> Result<()> {
     for attempt in 1..=ATTEMPTS {
         let measured = tokio::task::spawn_blocking(move || {
             let run = move |replica: &mut Replica| measure(replica, *canister, attempt as u8);
-            testbed.server.with_replica(run)
+            testbed
+                .replica()?
+                .with_replica(run)
+                .map_err(anyhow::Error::from)
         });
         let times = measured.await???;
         ratio = times.replica.as_secs_f64() / times.bare.as_secs_f64();

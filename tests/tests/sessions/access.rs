@@ -11,6 +11,7 @@ use loader::types::{
 
 fn request(max_tokens: u32) -> GenerateRequest {
     GenerateRequest {
+        model: None,
         input: Input::Prompt("Once".into()),
         options: Some(greedy(max_tokens)),
     }

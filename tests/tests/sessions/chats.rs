@@ -96,6 +96,7 @@ fn a_question_can_be_asked_again() -> Result<()> {
     let second = d.answer(me, chat, "Four five six", greedy(30))?;
     let again = |d: &mut Direct, content: &str, from: u32| {
         let question = ChatSend {
+            model: None,
             chat,
             content: content.into(),
             options: Some(greedy(30)),

@@ -33,6 +33,7 @@ fn text(tokens: usize) -> String {
 fn engine(d: &mut Direct, who: u64, read: u32, drawn: u32) -> Result<u64> {
     let digits = (0..read).map(|n| char::from(b'0' + (n % 10) as u8));
     let request = GenerateRequest {
+        model: None,
         input: Input::Prompt(digits.collect()),
         options: Some(greedy(drawn)),
     };

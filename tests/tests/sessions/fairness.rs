@@ -12,6 +12,7 @@ const BUDGET: u64 = 60_000_000;
 
 fn start(d: &mut Direct, who: u64, words: usize, max_tokens: u32) -> Result<u64> {
     let request = loader::types::GenerateRequest {
+        model: None,
         input: Input::Prompt(format!("{who} {}", "and on ".repeat(words))),
         options: Some(greedy(max_tokens)),
     };

@@ -126,6 +126,7 @@ impl Case {
         }
         let replaces = chat.broken || keep < chat.answered.len();
         let send = ChatSend {
+            model: None,
             chat: chat.id,
             content: question.clone(),
             options: Some(options.clone()),

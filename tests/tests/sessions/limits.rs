@@ -14,6 +14,7 @@ const SMALL: u64 = 20_000_000;
 
 fn generate(d: &mut Direct, who: Principal, max_tokens: u32) -> Result<Outcome<Started>> {
     let request = GenerateRequest {
+        model: None,
         input: Input::Prompt("On and on".into()),
         options: Some(greedy(max_tokens)),
     };

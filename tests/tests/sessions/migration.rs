@@ -1,11 +1,12 @@
-//! An upgrade from the stable memory that each released version wrote. `tests/data/layout-1.gz` was
-//! written by the first release with [`make_the_fixture`]:
+//! An upgrade from the stable memory that each layout's program wrote: `tests/data/layout-1.gz` and
+//! `tests/data/layout-2.gz` were written by the last programs with those layouts, with
+//! [`make_the_fixture`]:
 //!
 //! ```text
 //! gzip of: pages of 64 KiB: u64 | for each 4 KiB that is not zero: its number u64, its bytes
 //! ```
 //!
-//! `tests/data/layout-1.json` has the tokens that its generations had then. (What a version draws further
+//! `tests/data/layout-N.json` has the tokens that its generations had then. (What a version draws further
 //! is that version's: its kernels may round otherwise.)
 
 use anyhow::{Context, Result, ensure};
@@ -24,8 +25,14 @@ use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
 const PAGE: usize = 4_096;
-const FIXTURE: &str = "tests/data/layout-1.gz";
-const TOKENS: &str = "tests/data/layout-1.json";
+
+fn fixture(layout: u32) -> std::path::PathBuf {
+    e2e::folder().join(format!("tests/data/layout-{layout}.gz"))
+}
+
+fn tokens(layout: u32) -> std::path::PathBuf {
+    e2e::folder().join(format!("tests/data/layout-{layout}.json"))
+}
 
 /// Writes into stable memory: `put` takes an offset (8 bytes) and bytes, `grow` a size in pages of
 /// 64 KiB (8 bytes).
@@ -59,14 +66,15 @@ fn questions() -> [(u64, Principal, &'static str, Options); 5] {
 
 fn request(question: &str, options: &Options) -> GenerateRequest {
     GenerateRequest {
+        model: None,
         input: Input::Prompt(question.into()),
         options: Some(options.clone()),
     }
 }
 
 /// A canister with the stable memory of the fixture, upgraded to this version.
-fn upgraded() -> Result<Direct> {
-    let file = std::fs::File::open(e2e::folder().join(FIXTURE))?;
+fn upgraded(layout: u32) -> Result<Direct> {
+    let file = std::fs::File::open(fixture(layout))?;
     let mut image = Vec::new();
     GzDecoder::new(file).read_to_end(&mut image)?;
     let (size, pages) = image.split_at_checked(8).context("an empty fixture")?;
@@ -89,15 +97,26 @@ fn upgraded() -> Result<Direct> {
 
 #[test]
 fn the_first_layout_is_brought_to_this_one_and_goes_on() -> Result<()> {
-    let mut d = upgraded()?;
-    ensure!(d.status()?.layout == 1, "it was converted in one message");
+    goes_on(1)
+}
+
+#[test]
+fn the_second_layout_is_brought_to_this_one_and_goes_on() -> Result<()> {
+    goes_on(2)
+}
+
+fn goes_on(layout: u32) -> Result<()> {
+    let mut d = upgraded(layout)?;
+    // Records of the first have to be converted, one after the other; of the second only one.
+    let now = if layout == 1 { 1 } else { 3 };
+    ensure!(d.status()?.layout == now, "it was converted in one message");
     // What is there can be read before it is done; new work waits for it.
     let before = d.look(caller(1), 1)?;
     ensure!(matches!(before.state, GenerationState::Finished(_)));
     d.until_ready()?;
     let status = d.status()?;
     ensure!(
-        status.layout == 2 && status.generations_running == 2,
+        status.layout == 3 && status.generations_running == 2,
         "{status:?}"
     );
     ensure!(
@@ -112,8 +131,7 @@ fn the_first_layout_is_brought_to_this_one_and_goes_on() -> Result<()> {
     ensure!(cancelled.generated_tokens > 0, "what it had is kept");
 
     // Nothing that was drawn is lost, and what was not ended goes on to its end.
-    let had: Vec<Vec<u32>> =
-        serde_json::from_str(&std::fs::read_to_string(e2e::folder().join(TOKENS))?)?;
+    let had: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(tokens(layout))?)?;
     for ((id, who, _, _), had) in questions().into_iter().zip(had) {
         let end = d.finish(who, id)?;
         ensure!(end.token_ids.starts_with(&had), "generation {id}");
@@ -170,11 +188,12 @@ fn old_look(d: &mut Direct, who: Principal, id: u64) -> Result<OldGeneration> {
     Ok(look?)
 }
 
-/// Writes the fixture with the first release's code: `LLM_OLD_WASM=… cargo test -- --ignored`.
+/// Writes the fixture with an old program: `LLM_OLD_WASM=… LLM_OLD_LAYOUT=2 cargo test -- --ignored`.
 #[test]
 #[ignore = "the fixture is checked in; this is how it was made"]
 fn make_the_fixture() -> Result<()> {
     let old = std::env::var_os("LLM_OLD_WASM").context("LLM_OLD_WASM names the old code")?;
+    let layout: u32 = std::env::var("LLM_OLD_LAYOUT")?.parse()?;
     let mut d = Direct::install(&std::fs::read(old)?)?;
     // Its status has other fields than today's: wait by the clock.
     let uploaded = d.upload(&smallest().bytes()?);
@@ -223,7 +242,7 @@ fn make_the_fixture() -> Result<()> {
     for (id, who, _, _) in questions() {
         had.push(old_look(&mut d, who, id)?.token_ids);
     }
-    std::fs::write(e2e::folder().join(TOKENS), serde_json::to_string(&had)?)?;
+    std::fs::write(tokens(layout), serde_json::to_string(&had)?)?;
     let canister = d.replica.canister(&d.canister).context("no canister")?;
     let pages = canister.stable_pages();
     let mut image = pages.to_le_bytes().to_vec();
@@ -235,7 +254,7 @@ fn make_the_fixture() -> Result<()> {
             image.extend(&page);
         }
     }
-    let file = std::fs::File::create(e2e::folder().join(FIXTURE))?;
+    let file = std::fs::File::create(fixture(layout))?;
     let mut gzip = GzEncoder::new(file, Compression::best());
     gzip.write_all(&image)?;
     gzip.finish()?;

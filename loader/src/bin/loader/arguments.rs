@@ -3,7 +3,7 @@
 use candid::Principal;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::types::Options;
-use loader::{management, network, shards, upload};
+use loader::{management, network, shards};
 use std::path::PathBuf;
 
 /// Uploads models to the LLM canister, watches it and talks to it.
@@ -38,8 +38,17 @@ pub struct Global {
 pub enum Command {
     /// Create a canister (on a local replica) and install the code, or upgrade it.
     Install(Install),
-    /// Upload a model file (GGUF) and wait until it is ready. Resumes what was interrupted.
+    /// Upload a model (GGUF) and wait until it is ready. Resumes what was interrupted. The first model
+    /// is the one that answers; others wait beside it until `use` (or --use) switches to them.
     Upload(Upload),
+    /// List the canister's models and aliases, and the models known by name.
+    Models,
+    /// Switch to another model: the one of before answers until it is ready.
+    Use(Use),
+    /// Switch back to the model of before.
+    Rollback(Rollback),
+    /// Delete a model and free its space.
+    Delete(Delete),
     /// Show what the canister and its model are doing.
     Status,
     /// Ask once: the answer appears as it is generated on chain.
@@ -53,7 +62,7 @@ pub enum Command {
         /// The generation's id.
         id: u64,
     },
-    /// Drop the upload or the model and free its space.
+    /// Drop the upload that is not finished, or what failed, and free its space.
     Abort,
     /// Check, against the subnet's certificates, that the canister runs this code and this model.
     Verify(Verify),
@@ -97,17 +106,53 @@ impl From<Mode> for management::Mode {
 
 #[derive(Args)]
 pub struct Upload {
-    /// The model file (GGUF).
-    pub file: PathBuf,
+    /// The model: a GGUF file, the first file of a split model, all its files in order, or a name
+    /// that `loader models` lists.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub model: Vec<PathBuf>,
     /// Bytes of a chunk.
     #[arg(long, default_value_t = shards::DEFAULT_CHUNK_SIZE)]
     pub chunk_size: u32,
-    /// Chunks on their way at once.
-    #[arg(long, default_value_t = upload::DEFAULT_PARALLEL)]
-    pub parallel: usize,
-    /// Drop another model or upload that is there.
+    /// Chunks on their way at once. Without it, as many as make it faster.
+    #[arg(long)]
+    pub parallel: Option<usize>,
+    /// Switch to the model when it is ready.
+    #[arg(long, conflicts_with = "alias")]
+    pub r#use: bool,
+    /// Let this alias mean the model when it is ready.
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<String>,
+    /// Switch to the model and delete the one that answered before; drop another unfinished upload.
     #[arg(long)]
     pub replace: bool,
+    /// Tell what the model needs and costs; upload nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args)]
+pub struct Use {
+    /// An alias, a file's name, or at least 8 digits of its SHA-256.
+    pub model: String,
+    /// The alias that is to mean it.
+    #[arg(long, default_value = "default")]
+    pub alias: String,
+}
+
+#[derive(Args)]
+pub struct Rollback {
+    /// The alias.
+    #[arg(long, default_value = "default")]
+    pub alias: String,
+}
+
+#[derive(Args)]
+pub struct Delete {
+    /// An alias, a file's name, or at least 8 digits of its SHA-256.
+    pub model: String,
+    /// Also if an alias means it or generations run on it: these end.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args)]
@@ -129,6 +174,9 @@ pub struct Chat {
 
 #[derive(Args, Clone)]
 pub struct Sampling {
+    /// The model to ask: an alias, a file's name, or digits of its SHA-256.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,

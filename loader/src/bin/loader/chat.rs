@@ -5,9 +5,7 @@ use crate::display::{self, AnswerDisplay};
 use anyhow::Result;
 use loader::generate::follow;
 use loader::report::Report;
-use loader::types::{
-    ChatCreate, ChatSend, Error as CanisterError, Input, Message, Options, Started,
-};
+use loader::types::{ChatCreate, ChatSend, Error as CanisterError, Input, Message, Started};
 use loader::{Client, Error};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
@@ -25,8 +23,19 @@ pub fn opening(sampling: &Sampling) -> Vec<Message> {
 }
 
 /// Generates an answer, which appears as it comes (unless `json`). Ctrl-C ends it early on chain too.
-pub async fn answer(client: &Client, input: Input, options: Options, json: bool) -> Result<Report> {
-    show(client, json, client.generate(input, Some(options))).await
+pub async fn answer(
+    client: &Client,
+    input: Input,
+    sampling: &Sampling,
+    json: bool,
+) -> Result<Report> {
+    let (model, options) = (sampling.model.clone(), sampling.options());
+    show(
+        client,
+        json,
+        client.generate_on(model, input, Some(options)),
+    )
+    .await
 }
 
 async fn show(
@@ -34,7 +43,6 @@ async fn show(
     json: bool,
     start: impl Future<Output = loader::Result<Started>>,
 ) -> Result<Report> {
-    let model = client.status().await?.model.manifest;
     let begin = Instant::now();
     let started = start.await?;
     let mut shown = AnswerDisplay::new(json);
@@ -46,8 +54,13 @@ async fn show(
         }
     };
     shown.finish();
+    let finished = finished?;
+    let entries = client.models().await?.models.into_iter();
+    let model = entries
+        .filter(|entry| entry.sha256 == finished.model_sha256)
+        .find_map(|entry| entry.status.manifest);
     Ok(Report::new(
-        finished?,
+        finished,
         model.as_ref(),
         begin.elapsed().as_secs_f64(),
     ))
@@ -90,6 +103,7 @@ pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Resul
             }
         };
         let question = ChatSend {
+            model: sampling.model.clone(),
             chat: id,
             content: line.into(),
             options: Some(sampling.options()),

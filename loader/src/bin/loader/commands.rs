@@ -1,14 +1,13 @@
 //! What each command does.
 
-use crate::arguments::{Access, Arguments, Command, Config, Global, Install, Prompt, Upload};
-use crate::chat;
-use crate::display::{self, UploadBars};
+use crate::arguments::{Access, Arguments, Command, Config, Global, Install, Prompt};
+use crate::display;
 use crate::verify::verify;
+use crate::{chat, library};
 use anyhow::{Context, Result};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
 use loader::types::{self, ConfigPatch, Input, Message};
-use loader::upload::{UploadOptions, upload};
 use loader::{Client, Network, identity, management, network};
 use serde_json::json;
 use std::io::Read;
@@ -23,6 +22,16 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         principal(global.json, identity.as_ref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Upload(arguments) = &command
+        && arguments.dry_run
+    {
+        library::dry_run(global.json, arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if matches!(command, Command::Models) && global.canister.is_none() {
+        library::list(None, global.json).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let network = Network::connect(&global.network, identity).await?;
     if let Command::Install(arguments) = command {
         install(&network, &global, arguments).await?;
@@ -34,7 +43,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let client = Client::new(network, canister);
     let json = global.json;
     match command {
-        Command::Upload(arguments) => send(&client, json, arguments).await?,
+        Command::Upload(arguments) => library::send(&client, json, arguments).await?,
+        Command::Models => library::list(Some(&client), json).await?,
+        Command::Use(arguments) => library::take_into_use(&client, json, arguments).await?,
+        Command::Rollback(arguments) => library::roll_back(&client, json, arguments).await?,
+        Command::Delete(arguments) => library::delete(&client, json, arguments).await?,
         Command::Status => status(&client, json).await?,
         Command::Prompt(arguments) => prompt(&client, json, arguments).await?,
         Command::Chat(arguments) => chat::converse(&client, json, &arguments.sampling).await?,
@@ -101,20 +114,6 @@ async fn install(network: &Network, global: &Global, arguments: Install) -> Resu
     display::result(global.json, &report, || canister.to_text())
 }
 
-async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> {
-    let options = UploadOptions {
-        chunk_size: arguments.chunk_size,
-        parallel: arguments.parallel,
-        replace: arguments.replace,
-    };
-    let mut bars = UploadBars::new(json);
-    let model = upload(client, &arguments.file, &options, |event| bars.show(&event)).await?;
-    bars.finish();
-    display::result(json, &display::model_json(&model), || {
-        display::model_line(&model)
-    })
-}
-
 async fn status(client: &Client, json: bool) -> Result<()> {
     let status = client.status().await?;
     display::result(json, &display::status_json(client, &status), || {
@@ -143,7 +142,7 @@ async fn prompt(client: &Client, json: bool, arguments: Prompt) -> Result<()> {
         });
         Input::Chat(messages)
     };
-    let report = chat::answer(client, input, arguments.sampling.options(), json).await?;
+    let report = chat::answer(client, input, &arguments.sampling, json).await?;
     display::result(json, &serde_json::to_value(&report)?, || {
         format!("\n{}", report.table().trim_end())
     })

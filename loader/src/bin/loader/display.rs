@@ -64,12 +64,21 @@ impl UploadBars {
                     eprintln!("trying again: {reason}");
                 }
             }),
+            Progress::Switching { what } => self.bar.suspend(|| {
+                if !self.hidden {
+                    eprintln!("{what}");
+                }
+            }),
             Progress::Model(status) => {
                 let stage = match status.phase {
                     Phase::Verifying => "verifying",
                     Phase::Preparing => "preparing",
                     Phase::Restoring => "restoring",
-                    Phase::Empty | Phase::Uploading | Phase::Ready | Phase::Failed => return,
+                    Phase::Empty
+                    | Phase::Uploading
+                    | Phase::Ready
+                    | Phase::Failed
+                    | Phase::Stored => return,
                 };
                 self.stage(stage, status.done, status.total);
             }
@@ -193,7 +202,12 @@ pub fn model_line(model: &ModelStatus) -> String {
         .as_ref()
         .map_or("no model", |file| file.name.as_str());
     let mut line = format!("{name}: {:?}", model.phase);
-    if model.total > 0 && !matches!(model.phase, Phase::Ready | Phase::Empty | Phase::Failed) {
+    if model.total > 0
+        && !matches!(
+            model.phase,
+            Phase::Ready | Phase::Empty | Phase::Failed | Phase::Stored
+        )
+    {
         line += &format!(
             " ({} of {} bytes)",
             grouped(model.done),

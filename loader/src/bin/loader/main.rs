@@ -4,6 +4,7 @@ mod arguments;
 mod chat;
 mod commands;
 mod display;
+mod library;
 mod verify;
 
 use arguments::Arguments;

@@ -3,7 +3,7 @@
 use crate::arguments::Verify;
 use crate::display;
 use anyhow::{Context, Result};
-use loader::types::Phase;
+use loader::types::{ModelEntry, Phase};
 use loader::{Client, management};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Compares the canister's code and model with files; prints both and fails where they differ.
+/// Compares the canister's code, and one of its models, with files; prints both and fails where they differ.
 pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
     let mut report = serde_json::Map::new();
     let mut lines = Vec::new();
@@ -37,18 +37,23 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         compare("code", file, hash.map(hex::encode))?;
     }
     if let Some(file) = &arguments.model {
-        let model = client.status_certified().await?.model;
-        // Before the canister has verified the file itself, the hash is only what was announced.
-        let verified = matches!(
-            model.phase,
-            Phase::Preparing | Phase::Restoring | Phase::Ready
-        );
-        let stored = model.manifest.filter(|_| verified);
-        compare(
-            "model",
-            file,
-            stored.map(|stored| hex::encode(stored.sha256)),
-        )?;
+        let library = client.models_certified().await?;
+        // Before the canister has verified a file itself, its hash is only what was announced.
+        let verified = |m: &&ModelEntry| {
+            !matches!(
+                m.status.phase,
+                Phase::Empty | Phase::Uploading | Phase::Verifying | Phase::Failed
+            )
+        };
+        let verified: Vec<&ModelEntry> = library.models.iter().filter(verified).collect();
+        let here = sha256(file)?;
+        // This one, else the one that callers get.
+        let stored = (verified.iter().find(|m| hex::encode(&m.sha256) == here)).or_else(|| {
+            verified
+                .iter()
+                .find(|m| m.aliases.iter().any(|a| a == "default"))
+        });
+        compare("model", file, stored.map(|m| hex::encode(&m.sha256)))?;
     }
     display::result(json, &report.into(), || lines.join("\n"))?;
     Ok(if same {

@@ -1,0 +1,184 @@
+//! The commands about the models of a canister.
+
+use crate::arguments::{Delete, Rollback, Upload, Use};
+use crate::display::{self, UploadBars};
+use anyhow::Result;
+use loader::Client;
+use loader::model_file::{KNOWN, ModelFile, cache};
+use loader::plan::Plan;
+use loader::report::grouped;
+use loader::types::Models;
+use loader::upload::{Progress, UploadOptions, settled, switch, upload_model};
+use serde_json::json;
+
+/// Tells what an upload would need and cost.
+pub fn dry_run(json: bool, arguments: &Upload) -> Result<()> {
+    let plan = Plan::of(&ModelFile::open(&arguments.model)?)?;
+    display::result(json, &serde_json::to_value(&plan)?, || plan.table())
+}
+
+/// Uploads a model.
+pub async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> {
+    let model = ModelFile::open(&arguments.model)?;
+    let options = UploadOptions {
+        chunk_size: arguments.chunk_size,
+        parallel: arguments.parallel,
+        replace: arguments.replace,
+        alias: arguments
+            .alias
+            .or_else(|| arguments.r#use.then(|| "default".into())),
+    };
+    let mut bars = UploadBars::new(json);
+    let status = upload_model(client, model, &options, |event| bars.show(&event)).await?;
+    bars.finish();
+    display::result(json, &display::model_json(&status), || {
+        display::model_line(&status)
+    })
+}
+
+/// Lists what is in the canister, and what is known by name.
+pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
+    let models = match client {
+        Some(client) => Some(client.models().await?),
+        None => None,
+    };
+    let folder = cache();
+    let here = |file: &str| {
+        folder
+            .as_ref()
+            .is_some_and(|folder| folder.join(file).exists())
+    };
+    let known: Vec<_> = KNOWN
+        .iter()
+        .map(|k| {
+            json!({ "name": k.name, "file": k.file, "sha256": k.sha256, "bytes": k.bytes,
+                "about": k.about, "here": here(k.file) })
+        })
+        .collect();
+    let report = json!({ "known": known, "canister": models.as_ref().map(models_json) });
+    display::result(json, &report, || {
+        let mut lines = Vec::new();
+        if let Some(models) = &models {
+            lines.push(models_text(models));
+            lines.push(String::new());
+        }
+        lines.push("known by name (loader upload NAME):".into());
+        for k in KNOWN {
+            let here = if here(k.file) {
+                "here"
+            } else {
+                "scripts/fetch-model gets it"
+            };
+            lines.push(format!(
+                "  {:14} {:>13} bytes  {}…  {} ({here})",
+                k.name,
+                grouped(k.bytes),
+                &k.sha256[..12],
+                k.about
+            ));
+        }
+        lines.join("\n")
+    })
+}
+
+/// Lets an alias mean a model and waits until it does.
+pub async fn take_into_use(client: &Client, json: bool, arguments: Use) -> Result<()> {
+    let mut bars = UploadBars::new(json);
+    let status = switch(client, &arguments.alias, &arguments.model, |status| {
+        bars.show(&Progress::Model(status.clone()));
+    })
+    .await?;
+    bars.finish();
+    said(
+        json,
+        &arguments.alias,
+        &display::model_json(&status),
+        || display::model_line(&status),
+    )
+}
+
+/// Lets an alias mean what it meant before.
+pub async fn roll_back(client: &Client, json: bool, arguments: Rollback) -> Result<()> {
+    client.alias_rollback(&arguments.alias).await?;
+    let mut bars = UploadBars::new(json);
+    let status = settled(client, &arguments.alias, |status| {
+        bars.show(&Progress::Model(status.clone()));
+    })
+    .await?;
+    bars.finish();
+    said(
+        json,
+        &arguments.alias,
+        &display::model_json(&status),
+        || display::model_line(&status),
+    )
+}
+
+fn said(
+    json: bool,
+    alias: &str,
+    model: &serde_json::Value,
+    line: impl FnOnce() -> String,
+) -> Result<()> {
+    display::result(json, &json!({ "alias": alias, "model": model }), || {
+        format!("{alias}: {}", line())
+    })
+}
+
+/// Deletes a model.
+pub async fn delete(client: &Client, json: bool, arguments: Delete) -> Result<()> {
+    client
+        .model_delete(&arguments.model, arguments.force)
+        .await?;
+    display::result(json, &json!({ "deleted": arguments.model }), || {
+        format!("deleted {}", arguments.model)
+    })
+}
+
+fn models_json(models: &Models) -> serde_json::Value {
+    let aliases = models.aliases.iter().map(|a| {
+        json!({ "alias": a.alias, "model_sha256": hex::encode(&a.model_sha256),
+            "next_sha256": a.next_sha256.as_ref().map(hex::encode),
+            "previous_sha256": a.previous_sha256.iter().map(hex::encode).collect::<Vec<_>>() })
+    });
+    let entries = models.models.iter().map(|m| {
+        let mut value = display::model_json(&m.status);
+        value["aliases"] = json!(m.aliases);
+        value["generations"] = json!(m.generations);
+        value["stable_bytes"] = json!(m.stable_bytes);
+        value["heap_bytes"] = json!(m.heap_bytes);
+        value
+    });
+    json!({ "models": entries.collect::<Vec<_>>(), "aliases": aliases.collect::<Vec<_>>(),
+        "shelves_free": models.shelves_free })
+}
+
+fn models_text(models: &Models) -> String {
+    let mut lines = vec![format!(
+        "{:12}  {:10} {:9} {:>13} {:>13}  {:16} name",
+        "sha256", "phase", "running", "stable bytes", "heap bytes", "aliases"
+    )];
+    for m in &models.models {
+        let name = m.status.manifest.as_ref().map_or("", |f| f.name.as_str());
+        let coming = |a: &&loader::types::AliasEntry| a.next_sha256.as_ref() == Some(&m.sha256);
+        let next = models.aliases.iter().filter(coming);
+        let next = next.map(|a| format!("({} next)", a.alias));
+        let aliases: Vec<String> = m.aliases.iter().cloned().chain(next).collect();
+        lines.push(format!(
+            "{:12}  {:10} {:9} {:>13} {:>13}  {:16} {name}",
+            &hex::encode(&m.sha256)[..12],
+            format!("{:?}", m.status.phase),
+            m.generations,
+            grouped(m.stable_bytes),
+            grouped(m.heap_bytes),
+            aliases.join(", ")
+        ));
+        if let Some(error) = &m.status.error {
+            lines.push(format!("              {error}"));
+        }
+    }
+    if models.models.is_empty() {
+        lines = vec!["no model: loader upload FILE".into()];
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,213 @@
+//! What a model will need and cost, before any of it is uploaded.
+
+use crate::model_file::ModelFile;
+use crate::report::grouped;
+use crate::shards::DEFAULT_CHUNK_SIZE;
+use crate::{Error, Result};
+use engine::estimate::Estimate;
+use serde::Serialize;
+
+// Prices of a 13-node subnet, in cycles (dfinity/ic, rs/config).
+const PER_MESSAGE: u64 = 5_000_000;
+const PER_INGRESS: u64 = 1_200_000;
+const PER_INGRESS_BYTE: u64 = 2_000;
+const PER_GIB_SECOND: u64 = 127_000;
+/// Instructions of a round, and of the largest message.
+const ROUND: u64 = 1_900_000_000;
+const MESSAGE: u64 = 40_000_000_000;
+/// Heap a canister has unless its `wasm_memory_limit` is raised, and at most (bytes).
+const HEAP_DEFAULT: u64 = 3 << 30;
+const HEAP_MOST: u64 = 4 << 30;
+/// Position of the token that the figures are about (tokens before it).
+pub const POSITION: usize = 128;
+
+/// The plan of an upload; serialises to what `upload --dry-run --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    pub name: String,
+    pub architecture: &'static str,
+    pub parameters: u64,
+    pub layers: usize,
+    pub vocabulary: usize,
+    /// Tokens.
+    pub context_length: usize,
+    pub file_bytes: u64,
+    /// Heap with the model ready and nothing running; packed weights of it.
+    pub heap_bytes: u64,
+    pub packed_bytes: u64,
+    /// Stable memory for file and packed weights.
+    pub stable_bytes: u64,
+    pub kv_bytes_per_token: u64,
+    /// Whether the heap fits: the default limit of a canister's heap, or only a raised one.
+    pub fits_default_heap: bool,
+    pub fits: bool,
+    pub position: usize,
+    pub instructions_per_prompt_token: u64,
+    pub instructions_per_generated_token: u64,
+    pub cycles_per_prompt_token: u64,
+    pub cycles_per_generated_token: u64,
+    /// Generated tokens in one message of 40 billion instructions.
+    pub tokens_per_message: u64,
+    /// The same at the end of the context (or of 8,192 tokens).
+    pub instructions_per_generated_token_at_most: u64,
+    pub upload_messages: u64,
+    pub load_instructions: u64,
+    /// Of the whole upload, until the model is ready.
+    pub upload_cycles: u64,
+    pub restore_instructions: u64,
+    pub storage_cycles_per_day: u64,
+    /// Days that 1 T cycles (10^12) pay for.
+    pub storage_days_per_t: f64,
+}
+
+impl Plan {
+    /// Reads the model's header.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for what is no model that the canister can run, with the reason.
+    pub fn of(model: &ModelFile) -> Result<Self> {
+        let e = Estimate::of(model.source()).map_err(|error| model.bad(error.to_string()))?;
+        let per_token = |instructions: u64| {
+            instructions + (PER_MESSAGE as f64 * instructions as f64 / ROUND as f64) as u64
+        };
+        let (prompt, token) = (
+            e.prefill_instructions(POSITION),
+            e.decode_instructions(POSITION),
+        );
+        let file_bytes = model.bytes();
+        let messages = file_bytes.div_ceil(u64::from(DEFAULT_CHUNK_SIZE));
+        let upload_cycles = messages * (PER_INGRESS + PER_MESSAGE)
+            + file_bytes * PER_INGRESS_BYTE
+            + per_token(e.load_instructions);
+        let bytes = e.heap_bytes + e.stable_bytes;
+        let day = (u128::from(bytes) * u128::from(PER_GIB_SECOND) * 86_400 >> 30) as u64;
+        Ok(Self {
+            name: model.name.clone(),
+            architecture: e.architecture,
+            parameters: e.parameters,
+            layers: e.layers,
+            vocabulary: e.vocabulary,
+            context_length: e.context_length,
+            file_bytes,
+            heap_bytes: e.heap_bytes,
+            packed_bytes: e.packed_bytes,
+            stable_bytes: e.stable_bytes,
+            kv_bytes_per_token: e.kv_bytes_per_token,
+            fits_default_heap: e.heap_bytes <= HEAP_DEFAULT,
+            fits: e.heap_bytes <= HEAP_MOST,
+            position: POSITION,
+            instructions_per_prompt_token: prompt,
+            instructions_per_generated_token: token,
+            cycles_per_prompt_token: per_token(prompt),
+            cycles_per_generated_token: per_token(token),
+            tokens_per_message: MESSAGE / token.max(1),
+            instructions_per_generated_token_at_most: e
+                .decode_instructions(e.context_length.min(8_192) - 1),
+            upload_messages: messages,
+            load_instructions: e.load_instructions,
+            upload_cycles,
+            restore_instructions: e.restore_instructions,
+            storage_cycles_per_day: day,
+            storage_days_per_t: 1e12 / day.max(1) as f64,
+        })
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+        let t = |cycles: u64| format!("{:.3} T cycles", cycles as f64 / 1e12);
+        let heap = match (self.fits_default_heap, self.fits) {
+            (true, _) => "fits",
+            (false, true) => "needs wasm_memory_limit raised to 4 GiB",
+            (false, false) => "does NOT fit: 4 GiB is the most there is",
+        };
+        let rows = [
+            ("model", self.name.clone()),
+            (
+                "architecture",
+                format!(
+                    "{}, {} parameters, {} layers, vocabulary of {}",
+                    self.architecture,
+                    grouped(self.parameters),
+                    self.layers,
+                    grouped(self.vocabulary as u64)
+                ),
+            ),
+            (
+                "longest context",
+                format!("{} tokens", grouped(self.context_length as u64)),
+            ),
+            ("heap", format!("{} ({heap})", mib(self.heap_bytes))),
+            ("stable memory", mib(self.stable_bytes)),
+            (
+                "KV cache",
+                format!("{} bytes a token", grouped(self.kv_bytes_per_token)),
+            ),
+            (
+                "a prompt's token",
+                format!(
+                    "{} instructions",
+                    grouped(self.instructions_per_prompt_token)
+                ),
+            ),
+            (
+                "a generated token",
+                format!(
+                    "{} instructions at position {}, {} at the end of the context",
+                    grouped(self.instructions_per_generated_token),
+                    self.position,
+                    grouped(self.instructions_per_generated_token_at_most)
+                ),
+            ),
+            (
+                "1 million tokens",
+                format!(
+                    "{} generated, {} read",
+                    t(self.cycles_per_generated_token * 1_000_000),
+                    t(self.cycles_per_prompt_token * 1_000_000)
+                ),
+            ),
+            (
+                "40 billion instructions",
+                format!("{} generated tokens", self.tokens_per_message),
+            ),
+            (
+                "upload until ready",
+                format!(
+                    "{} messages, {} instructions, {}",
+                    grouped(self.upload_messages),
+                    grouped(self.load_instructions),
+                    t(self.upload_cycles)
+                ),
+            ),
+            (
+                "after an upgrade",
+                format!("{} instructions", grouped(self.restore_instructions)),
+            ),
+            (
+                "storage",
+                format!(
+                    "{} a day: 1 T cycles last {:.0} days",
+                    t(self.storage_cycles_per_day),
+                    self.storage_days_per_t
+                ),
+            ),
+        ];
+        let left = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
+        let lines = rows.map(|(name, value)| format!("{name:left$}  {value}"));
+        lines.join("\n")
+    }
+}
+
+/// What a model needs, or why the canister could not run it.
+pub fn plan(model: &ModelFile) -> Result<Plan> {
+    let plan = Plan::of(model)?;
+    if !plan.fits {
+        return Err(Error::Unsupported(format!(
+            "{}: {} bytes of heap are needed, a canister has 4 GiB",
+            plan.name,
+            grouped(plan.heap_bytes)
+        )));
+    }
+    Ok(plan)
+}

@@ -1,0 +1,100 @@
+//! The loader's process is killed again and again: the upload goes on where it was, and hardly anything
+//! is sent twice.
+
+use crate::command_line::program;
+use crate::proxy::Proxy;
+use anyhow::{Context, Result, ensure};
+use e2e::Testbed;
+use loader::shards::ShardedFile;
+use loader::types::Phase;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const KILLS: u32 = 10;
+
+/// Numbers that look random.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_ten_times_it_sends_nothing_more_than_once_too_often() -> Result<()> {
+    let testbed = Testbed::start()?;
+    let client = testbed.install().await?;
+    let proxy = Proxy::counting(&testbed.url()).await?;
+    let model = e2e::model()?;
+    // The controller's key, as a file.
+    let home = tempfile::tempdir()?;
+    let key = home.path().join("key.pem");
+    std::fs::write(&key, controller_pem())?;
+    let start = || -> Result<Child> {
+        let child = Command::new(program()?)
+            .args([
+                "--network",
+                &proxy.url,
+                "--canister",
+                &client.canister().to_text(),
+            ])
+            .args(["--json", "--identity"])
+            .arg(&key)
+            .args(["upload", "--parallel", "4", "--chunk-size", "1000000"])
+            .arg(&model)
+            .env_clear()
+            .env("HOME", home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(child)
+    };
+    let mut killed = 0;
+    let mut pause = 600;
+    for _ in 0..KILLS {
+        let mut child = start()?;
+        tokio::time::sleep(Duration::from_millis(pause + random() % 400)).await;
+        if child.try_wait()?.is_some() {
+            break;
+        }
+        // On Unix this is SIGKILL.
+        child.kill()?;
+        child.wait()?;
+        killed += 1;
+        let chunks: u32 = proxy.chunks().values().sum();
+        println!("killed after {chunks} chunks");
+        // At least some of the file is to go through each time, and not all before the last.
+        pause = if chunks < 9 * killed {
+            pause + 200
+        } else {
+            pause.saturating_sub(100).max(300)
+        };
+    }
+    let output = start()?.wait_with_output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let status = client.status().await?.model;
+    ensure!(status.phase == Phase::Ready, "{status:?}");
+    let file = ShardedFile::open(&model, 1_000_000, |_, _| ())?;
+    let stored = status.manifest.context("no file")?;
+    ensure!(stored.sha256 == file.manifest().sha256);
+    let counts = proxy.chunks();
+    let (needed, sent) = (
+        file.manifest().checksums.len(),
+        counts.values().sum::<u32>(),
+    );
+    println!(
+        "{killed} kills: {needed} chunks of 1 MB, sent {sent}; most often: {:?}",
+        counts.values().max()
+    );
+    ensure!(
+        counts.len() == needed && killed >= KILLS / 2,
+        "{killed} kills"
+    );
+    ensure!(counts.values().all(|n| *n <= 2), "{counts:?}");
+    Ok(())
+}
+
+/// [`e2e::controller`]'s key.
+fn controller_pem() -> String {
+    let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    der.extend([1; 32]);
+    pem::encode(&pem::Pem::new("PRIVATE KEY", der))
+}
