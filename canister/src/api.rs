@@ -383,6 +383,7 @@ pub struct GenerateArgs {
     pub input: Input,
     pub options: Option<Options>,
     pub model: Option<String>,
+    pub tools: Option<Vec<String>>,
 }
 
 #[derive(CandidType, Deserialize)]

@@ -9,7 +9,7 @@ use crate::pages::Page;
 use crate::{access, chats, cycles, migration, models, rounds, system};
 use candid::Principal;
 use engine::generation::Generation;
-use engine::template::Message;
+use engine::template::{Message, Tools};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
@@ -191,7 +191,13 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
     let model = args.model.as_deref();
     let mut wish = admit(app, owner, model, args.options)?;
     let (_, loaded) = ready(app, model)?;
+    let tools = Tools::parse(&args.tools.unwrap_or_default(), &loaded.tokenizer)?;
     let (tokens, public) = match args.input {
+        Input::Prompt(_) if !tools.is_empty() => {
+            return Err(Error::InvalidArgument(
+                "tools are for chats: a prompt has no place for them".into(),
+            ));
+        }
         Input::Prompt(text) => (loaded.tokenizer.encode_plain(&text)?, 0),
         Input::Chat(messages) if messages.is_empty() => {
             return Err(Error::InvalidArgument(
@@ -206,7 +212,8 @@ pub fn start(app: &mut App, owner: Principal, args: GenerateArgs) -> Result<Star
                     content: m.content,
                 })
                 .collect();
-            let tokens = loaded.template.encode(&messages, &loaded.tokenizer)?;
+            let (template, tokenizer) = (&loaded.template, &loaded.tokenizer);
+            let tokens = template.encode_with_tools(&messages, &tools, tokenizer)?;
             let system = usize::from(messages[0].role == "system");
             let public = crate::chat_prompt::public(&messages[..system], &tokens, loaded);
             (tokens, public)

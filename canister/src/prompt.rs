@@ -18,6 +18,7 @@ pub fn begin(text: String) {
         }]),
         options: None,
         model: None,
+        tools: None,
     };
     match app::with(|app| generations::start(app, caller, args)) {
         Ok(started) => wait(started.id),

@@ -13,16 +13,18 @@ pub enum Architecture {
     Qwen3,
     SmolLm3,
     Phi3,
+    Lfm2,
 }
 
 impl Architecture {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Llama,
         Self::Gemma3,
         Self::Qwen2,
         Self::Qwen3,
         Self::SmolLm3,
         Self::Phi3,
+        Self::Lfm2,
     ];
 
     /// The name GGUF uses.
@@ -34,6 +36,7 @@ impl Architecture {
             Self::Qwen3 => "qwen3",
             Self::SmolLm3 => "smollm3",
             Self::Phi3 => "phi3",
+            Self::Lfm2 => "lfm2",
         }
     }
 
@@ -42,7 +45,7 @@ impl Architecture {
     fn rope_pairs(self) -> RopePairs {
         match self {
             Self::Llama | Self::SmolLm3 => RopePairs::Interleaved,
-            Self::Gemma3 | Self::Qwen2 | Self::Qwen3 | Self::Phi3 => RopePairs::Halves,
+            Self::Gemma3 | Self::Qwen2 | Self::Qwen3 | Self::Phi3 | Self::Lfm2 => RopePairs::Halves,
         }
     }
 }
@@ -127,6 +130,9 @@ pub struct Config {
     pub sliding_window: Option<SlidingWindow>,
     /// RMSNorm on each head of queries and keys.
     pub head_norms: bool,
+    /// Positions that a short convolution sees, its own included, where layers may have one instead
+    /// of attention.
+    pub short_conv: Option<usize>,
     /// RMSNorm on the outputs of attention and feed-forward, before they are added.
     pub post_norms: bool,
 }
@@ -177,13 +183,16 @@ impl Config {
 
         let dim = size("embedding_length", 1 << 15)?;
         let heads = size("attention.head_count", 1 << 10)?;
-        let kv_heads = match file.uint(&key("attention.head_count_kv")) {
-            Some(_) => size("attention.head_count_kv", heads as u64)?,
-            None => heads,
-        };
         let head_dim = match file.uint(&key("attention.key_length")) {
             Some(_) => size("attention.key_length", 1 << 12)?,
             None => dim / heads,
+        };
+        let conv = architecture == Architecture::Lfm2;
+        let kv_heads = match file.uint(&key("attention.head_count_kv")) {
+            Some(_) => size("attention.head_count_kv", heads as u64)?,
+            // A number for each layer: none where there is a convolution, else the same.
+            None if conv && head_dim > 0 => kv_heads_of_tensors(file, head_dim, heads)?,
+            None => heads,
         };
         if file
             .uint(&key("attention.value_length"))
@@ -205,11 +214,21 @@ impl Config {
                 "{heads} heads, {kv_heads} KV heads, widths {dim} and {ffn_dim}"
             )));
         }
+        if conv && heads * head_dim != dim {
+            return Err(unsupported(format!(
+                "{heads} heads of {head_dim} beside convolutions of width {dim}"
+            )));
+        }
+        let short_conv = match conv {
+            true => Some(size("shortconv.l_cache", 16)?),
+            false => None,
+        };
         let layers = size("block_count", 512)?;
-        let block = (layers * kv_heads) as u64 * unit_bytes(head_dim) as u64;
+        let rows = cache_heads(kv_heads, head_dim, dim, short_conv);
+        let block = (layers * rows) as u64 * unit_bytes(head_dim) as u64;
         if block > MAX_KV_BLOCK_BYTES {
             return Err(unsupported(format!(
-                "{layers} layers of {kv_heads} KV heads of {head_dim}: {BLOCK} positions of the KV \
+                "{layers} layers of {rows} KV heads of {head_dim}: {BLOCK} positions of the KV \
                  cache would take {block} bytes, at most {MAX_KV_BLOCK_BYTES} are supported"
             )));
         }
@@ -275,7 +294,8 @@ impl Config {
             // Gemma multiplies by the square root of the width.
             embedding_scale: if gemma { (dim as f32).sqrt() } else { 1.0 },
             sliding_window,
-            head_norms: gemma || architecture == Architecture::Qwen3,
+            short_conv,
+            head_norms: gemma || conv || architecture == Architecture::Qwen3,
             post_norms: gemma,
         })
     }
@@ -288,6 +308,12 @@ impl Config {
     /// Width of all key heads (and of all value heads).
     pub fn kv_dim(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// KV heads that a cache has room for in each layer: where convolutions keep what they have seen
+    /// in it, also those.
+    pub fn cache_heads(&self) -> usize {
+        cache_heads(self.kv_heads, self.head_dim, self.dim, self.short_conv)
     }
 
     /// The window of `layer`, if it looks back only so far.
@@ -310,13 +336,38 @@ impl Config {
             self.kv_dim() as u64,
             self.ffn_dim as u64,
         );
-        d * (q + 2 * kv) + q * d + 3 * d * f
+        let conv = match self.short_conv {
+            Some(_) => 4 * d * d,
+            None => 0,
+        };
+        (d * (q + 2 * kv) + q * d).max(conv) + 3 * d * f
     }
 
     /// Weight multiply-accumulates of the output head.
     pub fn head_macs(&self) -> u64 {
         self.dim as u64 * self.vocabulary as u64
     }
+}
+
+fn cache_heads(kv_heads: usize, head_dim: usize, dim: usize, conv: Option<usize>) -> usize {
+    match conv {
+        // A row of keys and one of values have room for what a position brings.
+        Some(_) => kv_heads.max(dim.div_ceil(2 * head_dim)),
+        None => kv_heads,
+    }
+}
+
+/// KV heads by the shape of the first layer that has attention.
+fn kv_heads_of_tensors(file: &GgufFile, head_dim: usize, heads: usize) -> Result<usize, Error> {
+    let layer = |l| file.tensors.get(&format!("blk.{l}.attn_k.weight"));
+    let rows = (0..512).find_map(layer).map_or(0, |t| t.rows);
+    let kv_heads = rows / head_dim as u64;
+    if rows % head_dim as u64 != 0 || !(1..=heads as u64).contains(&kv_heads) {
+        return Err(unsupported(format!(
+            "no layer has attention with heads of {head_dim}"
+        )));
+    }
+    Ok(kv_heads as usize)
 }
 
 /// Reads the keys of `rope.scaling` as llama.cpp does.

@@ -45,6 +45,8 @@ struct HeadProgress {
 pub struct Workspace {
     normed: Vec<f32>,
     qkv: Vec<f32>,
+    /// A row of the cache, for short convolutions.
+    seen: Vec<f32>,
     attended: Vec<f32>,
     gate_up: Vec<f32>,
     projected: Vec<f32>,
@@ -69,9 +71,16 @@ impl Workspace {
     /// For a model.
     pub fn new(c: &Config) -> Self {
         let padded = |n: usize| n.next_multiple_of(LANES);
+        // A convolution has two gates and its input, and looks at rows of the cache.
+        let (qkv, seen) = match c.short_conv {
+            Some(_) => (3 * c.dim, 2 * c.cache_heads() * c.head_dim),
+            None => (0, 0),
+        };
+        let qkv = qkv.max(c.q_dim() + 2 * c.kv_dim());
         Self {
             normed: vec![0.0; c.dim],
-            qkv: vec![0.0; padded(c.q_dim() + 2 * c.kv_dim())],
+            qkv: vec![0.0; padded(qkv)],
+            seen: vec![0.0; seen],
             attended: vec![0.0; c.q_dim()],
             gate_up: vec![0.0; padded(2 * c.ffn_dim)],
             projected: vec![0.0; padded(c.dim)],
@@ -222,6 +231,52 @@ fn run_layer(
     model
         .matrix(&layer.qkv)
         .times(&ws.quantized_dim, 0..qkv.groups(), &mut ws.qkv);
+    match &layer.short_conv {
+        Some(taps) => convolve(c, model.vector(taps), index, position, ws, kv),
+        None => attention(model, layer, index, position, ws, kv),
+    }
+    ws.quantized_q.set(&ws.attended);
+    let output = layer.output.shape;
+    model
+        .matrix(&layer.output)
+        .times(&ws.quantized_q, 0..output.groups(), &mut ws.projected);
+    let projected = &mut ws.projected[..c.dim];
+    if let Some(post) = &layer.post_attention_norm {
+        norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
+    }
+    norm::add(x, projected);
+
+    // Feed-forward.
+    norm::rms_norm(x, model.vector(&layer.ffn_norm), c.norm_eps, &mut ws.normed);
+    ws.quantized_dim.set(&ws.normed);
+    let gate_up = layer.gate_up.shape;
+    model
+        .matrix(&layer.gate_up)
+        .times(&ws.quantized_dim, 0..gate_up.groups(), &mut ws.gate_up);
+    let (gate, up) = ws.gate_up.split_at_mut(c.ffn_dim);
+    activation::gate(c.activation, gate, &up[..c.ffn_dim]);
+    ws.quantized_ffn.set(gate);
+    let down = layer.down.shape;
+    model
+        .matrix(&layer.down)
+        .times(&ws.quantized_ffn, 0..down.groups(), &mut ws.projected);
+    let projected = &mut ws.projected[..c.dim];
+    if let Some(post) = &layer.post_ffn_norm {
+        norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
+    }
+    norm::add(x, projected);
+}
+
+/// Attention of every head, from the queries, keys and values in the workspace.
+fn attention(
+    model: &Model,
+    layer: &Layer,
+    index: usize,
+    position: usize,
+    ws: &mut Workspace,
+    kv: &mut KvCache,
+) {
+    let c = &model.config;
     let (q, rest) = ws.qkv.split_at_mut(c.q_dim());
     let (k, rest) = rest.split_at_mut(c.kv_dim());
     let v = &mut rest[..c.kv_dim()];
@@ -259,36 +314,42 @@ fn run_layer(
         let units = |block| kv.unit(block, index, h / group);
         attend(q, scale, units, seen.clone(), &mut ws.scratch, out);
     }
-    ws.quantized_q.set(&ws.attended);
-    let output = layer.output.shape;
-    model
-        .matrix(&layer.output)
-        .times(&ws.quantized_q, 0..output.groups(), &mut ws.projected);
-    let projected = &mut ws.projected[..c.dim];
-    if let Some(post) = &layer.post_attention_norm {
-        norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
-    }
-    norm::add(x, projected);
+}
 
-    // Feed-forward.
-    norm::rms_norm(x, model.vector(&layer.ffn_norm), c.norm_eps, &mut ws.normed);
-    ws.quantized_dim.set(&ws.normed);
-    let gate_up = layer.gate_up.shape;
-    model
-        .matrix(&layer.gate_up)
-        .times(&ws.quantized_dim, 0..gate_up.groups(), &mut ws.gate_up);
-    let (gate, up) = ws.gate_up.split_at_mut(c.ffn_dim);
-    activation::gate(c.activation, gate, &up[..c.ffn_dim]);
-    ws.quantized_ffn.set(gate);
-    let down = layer.down.shape;
-    model
-        .matrix(&layer.down)
-        .times(&ws.quantized_ffn, 0..down.groups(), &mut ws.projected);
-    let projected = &mut ws.projected[..c.dim];
-    if let Some(post) = &layer.post_ffn_norm {
-        norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
+/// A short convolution with a gate on either side (LFM2): `C · Σ_j w_j (B · x)_(p-j)`, channel by
+/// channel. What earlier positions brought is in the cache, in place of keys and values; so whatever
+/// keeps, drops or shares rows of a cache does so here too.
+fn convolve(
+    c: &Config,
+    taps: &[f32],
+    index: usize,
+    position: usize,
+    ws: &mut Workspace,
+    kv: &mut KvCache,
+) {
+    let (b, rest) = ws.qkv.split_at_mut(c.dim);
+    let (gate, x) = rest.split_at_mut(c.dim);
+    let len = taps.len() / c.dim;
+    ws.seen.fill(0.0);
+    for ((seen, b), x) in ws.seen.iter_mut().zip(b).zip(x) {
+        *seen = *b * *x;
     }
-    norm::add(x, projected);
+    let out = &mut ws.attended;
+    for ((out, new), taps) in out.iter_mut().zip(&ws.seen).zip(taps.chunks_exact(len)) {
+        *out = new * taps[len - 1];
+    }
+    let half = ws.seen.len() / 2;
+    let (k, v) = ws.seen.split_at(half);
+    kv.write(position, index, k, v);
+    for back in 1..len.min(position + 1) {
+        kv.read(position - back, index, &mut ws.seen);
+        for ((out, old), taps) in out.iter_mut().zip(&ws.seen).zip(taps.chunks_exact(len)) {
+            *out += old * taps[len - 1 - back];
+        }
+    }
+    for (out, gate) in out.iter_mut().zip(gate) {
+        *out *= *gate;
+    }
 }
 
 /// The output head, a piece of its rows at a time. The pieces done wait in the workspace; if

@@ -8,7 +8,7 @@
 
 use crate::Error;
 use crate::config::Config;
-use crate::kernels::attention::{BLOCK, half_bytes, unit_bytes, write_row};
+use crate::kernels::attention::{BLOCK, half_bytes, read_row, unit_bytes, write_row};
 use crate::region::Region;
 
 /// Sizes of a model's cache.
@@ -24,7 +24,7 @@ impl KvShape {
     pub fn of(c: &Config) -> Self {
         Self {
             layers: c.layers,
-            kv_heads: c.kv_heads,
+            kv_heads: c.cache_heads(),
             head_dim: c.head_dim,
         }
     }
@@ -118,6 +118,18 @@ impl KvCache {
         let size = unit_bytes(self.shape.head_dim);
         let start = (layer * self.shape.kv_heads + kv_head) * size;
         &self.blocks[block].bytes()[start..start + size]
+    }
+
+    /// Reads the rows of one position in one layer, all heads' keys and then all heads' values, which
+    /// fill `out`.
+    pub fn read(&self, position: usize, layer: usize, out: &mut [f32]) {
+        let n = self.shape.head_dim;
+        let (k, v) = out.split_at_mut(self.shape.kv_heads * n);
+        for head in 0..self.shape.kv_heads {
+            let unit = self.unit(position / BLOCK, layer, head);
+            let row = head * n..(head + 1) * n;
+            read_row(unit, position % BLOCK, &mut k[row.clone()], &mut v[row]);
+        }
     }
 
     /// Writes the rows of one position in one layer, all KV heads. There must be room.

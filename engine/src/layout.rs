@@ -26,12 +26,15 @@ pub struct Vector {
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub attention_norm: Vector,
-    /// Queries, keys and values, stacked.
+    /// Queries, keys and values, stacked; of a short convolution its two gates and its input.
     pub qkv: Matrix,
     /// What is added to each of the three.
     pub qkv_bias: Option<[Vector; 3]>,
     pub q_norm: Option<Vector>,
     pub k_norm: Option<Vector>,
+    /// The weights of a short convolution, one for each position it sees, the oldest first, for each
+    /// channel.
+    pub short_conv: Option<Vector>,
     pub output: Matrix,
     pub post_attention_norm: Option<Vector>,
     pub ffn_norm: Vector,
@@ -48,6 +51,9 @@ pub enum Content {
     Matrix(Matrix, Vec<(String, TensorInfo)>),
     Vector(Vector, String, TensorInfo),
 }
+
+/// Parts of a short convolution that have no bias in any file this engine reads.
+const SHORTCONV_PARTS: [&str; 3] = ["shortconv.in_proj", "shortconv.conv", "shortconv.out_proj"];
 
 /// The whole region.
 #[derive(Debug, Clone)]
@@ -163,6 +169,18 @@ impl Builder<'_> {
         Ok(vector)
     }
 
+    /// Rows of numbers, kept one after another.
+    fn table(&mut self, name: String, rows: usize, cols: usize) -> Result<Vector, Error> {
+        let t = self.tensor(&name, rows, cols)?;
+        let len = rows * cols;
+        let vector = Vector {
+            len,
+            offset: self.place(len as u64 * 4)?,
+        };
+        self.contents.push(Content::Vector(vector, name, t));
+        Ok(vector)
+    }
+
     fn vector_if(
         &mut self,
         there: bool,
@@ -199,17 +217,33 @@ impl Layout {
                 (n("attn_v"), kv_dim),
             ];
             let gate_up = [(n("ffn_gate"), c.ffn_dim), (n("ffn_up"), c.ffn_dim)];
+            let conv = match c.short_conv {
+                Some(len) if file.tensors.contains_key(&n("shortconv.conv")) => Some(len),
+                _ => None,
+            };
+            let norms = c.head_norms && conv.is_none();
+            let output = match conv {
+                Some(_) => n("shortconv.out_proj"),
+                None => n("attn_output"),
+            };
             layers.push(Layer {
                 attention_norm: b.vector(n("attn_norm"), c.dim)?,
-                qkv: b.stacked(&fused("attn_qkv", q_dim + 2 * kv_dim), &separate, c.dim)?,
+                qkv: match conv {
+                    Some(_) => b.matrix(&[fused("shortconv.in_proj", 3 * c.dim)], c.dim)?,
+                    None => b.stacked(&fused("attn_qkv", q_dim + 2 * kv_dim), &separate, c.dim)?,
+                },
                 qkv_bias: b.biases([
                     (bias("attn_q"), q_dim),
                     (bias("attn_k"), kv_dim),
                     (bias("attn_v"), kv_dim),
                 ])?,
-                q_norm: b.vector_if(c.head_norms, n("attn_q_norm"), c.head_dim)?,
-                k_norm: b.vector_if(c.head_norms, n("attn_k_norm"), c.head_dim)?,
-                output: b.matrix(&[(n("attn_output"), c.dim)], c.q_dim())?,
+                q_norm: b.vector_if(norms, n("attn_q_norm"), c.head_dim)?,
+                k_norm: b.vector_if(norms, n("attn_k_norm"), c.head_dim)?,
+                short_conv: match conv {
+                    Some(len) => Some(b.table(n("shortconv.conv"), c.dim, len)?),
+                    None => None,
+                },
+                output: b.matrix(&[(output, c.dim)], c.q_dim())?,
                 post_attention_norm: b.vector_if(c.post_norms, n("post_attention_norm"), c.dim)?,
                 ffn_norm: b.vector(n("ffn_norm"), c.dim)?,
                 // Without a gate of its own it is the first half of ffn_up.
@@ -221,7 +255,8 @@ impl Layout {
                 down: b.matrix(&[(n("ffn_down"), c.dim)], c.ffn_dim)?,
                 post_ffn_norm: b.vector_if(c.post_norms, n("post_ffw_norm"), c.dim)?,
             });
-            for part in ["attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
+            let biased = ["attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+            for part in biased.into_iter().chain(SHORTCONV_PARTS) {
                 let name = bias(part);
                 if file.tensors.contains_key(&name) {
                     return Err(unsupported(format!("tensor {name} is not supported")));
@@ -232,7 +267,12 @@ impl Layout {
             Some(name) => Some(b.vector(name.into(), c.head_dim / 2)?),
             None => None,
         };
-        let output_norm = b.vector("output_norm.weight".into(), c.dim)?;
+        // LFM2's files name its last norm after the embedding.
+        let name = match c.short_conv {
+            Some(_) if file.tensors.contains_key("token_embd_norm.weight") => "token_embd_norm",
+            _ => "output_norm",
+        };
+        let output_norm = b.vector(format!("{name}.weight"), c.dim)?;
         let head = if file.tensors.contains_key("output.weight") {
             b.matrix(&[("output.weight".into(), c.vocabulary)], c.dim)?
         } else {

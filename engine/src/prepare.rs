@@ -80,7 +80,7 @@ fn read_vector<S: ByteSource + ?Sized>(
     source
         .read_at(tensor.offset, raw)
         .map_err(weights::Error::from)?;
-    let mut values = vec![0f32; tensor.cols as usize];
+    let mut values = vec![0f32; (tensor.rows * tensor.cols) as usize];
     dequantize_row(tensor.dtype, raw, &mut values);
     for (o, v) in out.chunks_exact_mut(4).zip(values) {
         if !v.is_finite() {

@@ -152,7 +152,13 @@ impl Client {
             input,
             options,
             model,
+            tools: None,
         };
+        self.generate_with(request).await
+    }
+
+    /// Starts a generation, everything said.
+    pub async fn generate_with(&self, request: GenerateRequest) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("generate", (request,))
             .await??)

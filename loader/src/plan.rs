@@ -80,7 +80,7 @@ impl Plan {
             + file_bytes * PER_INGRESS_BYTE
             + per_token(e.load_instructions);
         let bytes = e.heap_bytes + e.stable_bytes;
-        let day = (u128::from(bytes) * u128::from(PER_GIB_SECOND) * 86_400 >> 30) as u64;
+        let day = ((u128::from(bytes) * u128::from(PER_GIB_SECOND) * 86_400) >> 30) as u64;
         Ok(Self {
             name: model.name.clone(),
             architecture: e.architecture,

@@ -443,6 +443,8 @@ pub struct GenerateRequest {
     pub options: Option<Options>,
     /// As in `alias_set`; the default one without it.
     pub model: Option<String>,
+    /// Functions that the model may ask for, each a JSON object; for chats.
+    pub tools: Option<Vec<String>>,
 }
 
 /// A generation that was started.

@@ -51,7 +51,7 @@ pub enum Progress {
     /// A call failed and is tried again.
     Retrying { reason: String },
     /// The canister works on the stored file.
-    Model(ModelStatus),
+    Model(Box<ModelStatus>),
     /// The model is ready; an alias comes to mean it, or another model is deleted.
     Switching { what: String },
 }
@@ -113,7 +113,10 @@ pub async fn upload_model(
         send_missing(client, &Arc::new(file), options.parallel, &mut progress).await?;
         retry(|error| progress(retrying(error)), || client.upload_commit()).await?;
     }
-    let status = watch(client, &sha256, |s| progress(Progress::Model(s.clone()))).await?;
+    let status = watch(client, &sha256, |s| {
+        progress(Progress::Model(Box::new(s.clone())))
+    })
+    .await?;
     let alias = match (&options.alias, options.replace) {
         (Some(alias), _) => Some(alias.as_str()),
         (None, true) => Some(DEFAULT_ALIAS),
@@ -126,7 +129,7 @@ pub async fn upload_model(
                 what: format!("{alias} comes to mean {}", name_of(&status)),
             });
             switch(client, alias, &name, |s| {
-                progress(Progress::Model(s.clone()))
+                progress(Progress::Model(Box::new(s.clone())))
             })
             .await?
         }

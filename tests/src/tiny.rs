@@ -140,13 +140,29 @@ impl Tiny {
             ("embedding_length", self.dim),
             ("feed_forward_length", self.ffn_dim),
             ("attention.head_count", self.heads),
-            ("attention.head_count_kv", self.kv_heads),
             ("attention.key_length", self.head_dim),
             ("attention.value_length", self.head_dim),
             ("rope.dimension_count", self.head_dim),
         ] {
             let key = format!("{}.{key}", self.architecture);
             metadata.push((key, Value::U32(value)));
+        }
+        let key = format!("{}.attention.head_count_kv", self.architecture);
+        let lfm2 = self.architecture == "lfm2";
+        let convolution = |layer: u32| lfm2 && layer % 3 != 2;
+        metadata.push(match lfm2 {
+            // A number for each layer, none where there is a convolution.
+            true => {
+                let heads = (0..self.layers).map(|l| match convolution(l) {
+                    true => 0,
+                    false => self.kv_heads as i32,
+                });
+                (key, Value::I32s(heads.collect()))
+            }
+            false => (key, Value::U32(self.kv_heads)),
+        });
+        if lfm2 {
+            metadata.push(("lfm2.shortconv.l_cache".into(), Value::U32(3)));
         }
         let key = format!("{}.attention.layer_norm_rms_epsilon", self.architecture);
         metadata.push((key, Value::F32(1e-5)));
@@ -155,10 +171,17 @@ impl Tiny {
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let mut tensors = vec![
             ("token_embd.weight".to_string(), vocabulary, Some(self.dim)),
-            ("output_norm.weight".into(), self.dim, None),
+            (
+                match lfm2 {
+                    true => "token_embd_norm.weight".into(),
+                    false => "output_norm.weight".into(),
+                },
+                self.dim,
+                None,
+            ),
         ];
-        // Gemma's output head is its embedding.
-        if self.architecture != "gemma3" {
+        // The output head of these is their embedding.
+        if !matches!(self.architecture, "gemma3" | "lfm2") {
             tensors.push(("output.weight".into(), vocabulary, Some(self.dim)));
         }
         for layer in 0..self.layers {
@@ -166,6 +189,7 @@ impl Tiny {
             let fused = self.architecture == "phi3";
             let (dim, ffn) = (self.dim, self.ffn_dim);
             let attention = match fused {
+                _ if convolution(layer) => vec![("shortconv.in_proj", 3 * dim, Some(dim))],
                 true => vec![("attn_qkv", q + 2 * kv, Some(dim))],
                 false => vec![
                     ("attn_q", q, Some(dim)),
@@ -179,7 +203,18 @@ impl Tiny {
             };
             let mut parts = vec![("attn_norm", dim, None)];
             parts.extend(attention);
-            parts.extend([("attn_output", dim, Some(q)), ("ffn_norm", dim, None)]);
+            let output = match convolution(layer) {
+                true => "shortconv.out_proj",
+                false => "attn_output",
+            };
+            parts.extend([(output, dim, Some(q)), ("ffn_norm", dim, None)]);
+            if lfm2 && !convolution(layer) {
+                let norms = ["attn_q_norm", "attn_k_norm"];
+                parts.extend(norms.map(|n| (n, self.head_dim, None)));
+            }
+            if convolution(layer) {
+                parts.push(("shortconv.conv", dim, Some(3)));
+            }
             parts.extend(gates);
             parts.push(("ffn_down", dim, Some(ffn)));
             for (part, rows, cols) in parts {
@@ -223,6 +258,7 @@ fn write(
         string(&mut out, name);
         data.resize(data.len().next_multiple_of(32), 0);
         let (dims, kind) = match cols {
+            Some(cols) if name.contains("shortconv.conv") => (vec![*cols, *rows], 0),
             Some(cols) => (vec![*cols, *rows], quantization.map_or(8, number)),
             None => (vec![*rows], 0),
         };
@@ -232,6 +268,10 @@ fn write(
         out.extend(kind.to_le_bytes());
         out.extend((data.len() as u64).to_le_bytes());
         match cols {
+            // Taps of both signs, so few that no block holds them.
+            Some(cols) if name.contains("shortconv.conv") => (0..*rows * *cols).for_each(|_| {
+                data.extend((random.normal() * 0.6).to_le_bytes());
+            }),
             Some(cols) if quantization.is_some() => {
                 let count = *rows as usize * *cols as usize;
                 let values: Vec<f32> = (0..count).map(|_| random.normal() * 0.06).collect();

@@ -22,3 +22,5 @@ mod limits;
 mod migration;
 #[path = "sessions/real.rs"]
 mod real;
+#[path = "sessions/tools.rs"]
+mod tools;

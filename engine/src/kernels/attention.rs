@@ -85,6 +85,26 @@ pub fn write_row(unit: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
     scales[o..o + 4].copy_from_slice(&v_scale.to_le_bytes());
 }
 
+/// Reads what [`write_row`] wrote, up to its rounding.
+pub fn read_row(unit: &[u8], at: usize, k: &mut [f32], v: &mut [f32]) {
+    let n = k.len();
+    let half = half_bytes(n);
+    let whole = |at: usize| f32::from(i16::from_le_bytes([unit[at], unit[at + 1]]));
+    let scale = |at: usize| {
+        let at = 2 * half + 4 * at;
+        f32::from_le_bytes([unit[at], unit[at + 1], unit[at + 2], unit[at + 3]])
+    };
+    let (k_scale, v_scale) = (scale(at), scale(BLOCK + at));
+    let keys = at / 4 * (n * 8) + at % 4 * 4;
+    for (i, k) in k.iter_mut().enumerate() {
+        *k = whole(keys + i / 2 * 16 + i % 2 * 2) * k_scale;
+    }
+    let values = half + at / 2 * (n * 4) + at % 2 * 2;
+    for (i, v) in v.iter_mut().enumerate() {
+        *v = whole(values + 4 * i) * v_scale;
+    }
+}
+
 /// The two factors of a row: to integers of at most this Euclidean norm, and back.
 fn row_scale(x: &[f32], norm_max: f32) -> (f32, f32) {
     let (mut max, mut squares) = (V128::zero(), V128::zero());

@@ -80,6 +80,8 @@ impl Tools {
 pub struct Template {
     env: Environment<'static>,
     budget: Budget,
+    /// Whether it has a place for tools.
+    takes_tools: bool,
 }
 
 impl Template {
@@ -123,7 +125,11 @@ impl Template {
         let template = env.get_template("chat").map_err(refused)?;
         limits::limited(&get_compiled_template(&template).instructions)
             .map_err(|e| unsupported(format!("{key}: {e}")))?;
-        Ok(Self { env, budget })
+        Ok(Self {
+            env,
+            budget,
+            takes_tools: source.contains("tools"),
+        })
     }
 
     /// The text of a conversation, up to where the assistant is to answer.
@@ -168,14 +174,20 @@ impl Template {
         self.encode_with_tools(messages, &Tools::default(), tokenizer)
     }
 
-    /// The same for a model that may call `tools`. A template without a place for them leaves them
-    /// out.
+    /// The same for a model that may call `tools`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for tools where the template has no place for them.
     pub fn encode_with_tools(
         &self,
         messages: &[Message],
         tools: &Tools,
         tokenizer: &Tokenizer,
     ) -> Result<Vec<u32>, Error> {
+        if !tools.is_empty() && !self.takes_tools {
+            let why = "the model's chat template has no place for tools";
+            return Err(Error::InvalidArgument(why.into()));
+        }
         let messages: Vec<Message> = messages.iter().map(|m| marked(m, tokenizer)).collect();
         let (text, literal) = unmark(&self.render(&messages, tools, tokenizer)?);
         tokenizer.encode_template(&text, &literal)

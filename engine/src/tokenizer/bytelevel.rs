@@ -40,7 +40,7 @@ fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper, Error> {
         // Every digit by itself, then GPT-2's pattern.
         "smollm" => Sequence::new(vec![Digits::new(true).into(), byte_level(true).into()]).into(),
         "gpt-2" | "default" => byte_level(true).into(),
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => split(
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "lfm2" => split(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )?,
         "qwen2" => split(
@@ -181,7 +181,7 @@ impl ByteLevelBpe {
         Ok(Self {
             pre_tokenizer,
             composed: pre == "qwen2",
-            whole_words: matches!(pre, "llama-bpe" | "llama3" | "llama-v3"),
+            whole_words: matches!(pre, "llama-bpe" | "llama3" | "llama-v3" | "lfm2"),
             words,
             merges,
         })

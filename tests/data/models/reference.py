@@ -5,8 +5,9 @@ Writes reference.json and reference.bin beside itself. Run by hand, with numpy 2
     python3 tests/data/models/reference.py FOLDER      # of NAME.gguf and NAME.json, the prompt
 
 Sources: RMSNorm arXiv 1910.07467, SwiGLU 2002.05202, RoPE 2104.09864, grouped queries 2305.13245, YaRN
-2309.00071, LongRoPE 2402.13753; SmolLM3 leaves RoPE out of every fourth layer (2501.18795). Files of
-llama's kind keep queries and keys permuted, so that neighbours are rotated together.
+2309.00071, LongRoPE 2402.13753; LFM2's short convolutions as transformers has them (Lfm2ShortConv);
+SmolLM3 leaves RoPE out of every fourth layer (2501.18795). Files of llama's kind keep queries and keys
+permuted, so that neighbours are rotated together.
 """
 import hashlib
 import json
@@ -31,7 +32,8 @@ class Model:
         }
         self.layers = self.get("block_count")
         self.heads = self.get("attention.head_count")
-        self.kv_heads = self.get("attention.head_count_kv")
+        heads = self.get("attention.head_count_kv")
+        self.kv_heads = max(heads) if isinstance(heads, list) else heads
         self.n = self.get("attention.key_length")
         self.eps = self.get("attention.layer_norm_rms_epsilon")
         self.frequencies, self.magnitude = self.rope()
@@ -80,6 +82,15 @@ class Model:
         for layer in range(self.layers):
             w = lambda part: self.t[f"blk.{layer}.{part}"]
             h = self.norm(x, f"blk.{layer}.attn_norm.weight")
+            if f"blk.{layer}.shortconv.conv.weight" in self.t:
+                b, c, u = np.split(w("shortconv.in_proj.weight") @ h, 3)
+                seen, _ = self.cache[layer]
+                seen.append(b * u)
+                taps = w("shortconv.conv.weight")  # channels × positions, the newest last
+                y = sum(taps[:, -1 - j] * s for j, s in enumerate(reversed(seen[-taps.shape[1] :])))
+                x = x + w("shortconv.out_proj.weight") @ (c * y)
+                x = x + self.feed_forward(x, layer)
+                continue
             q_dim, kv_dim = self.heads * self.n, self.kv_heads * self.n
             if self.arch == "phi3":
                 q, k, v = np.split(w("attn_qkv.weight") @ h, [q_dim, q_dim + kv_dim])
@@ -88,6 +99,9 @@ class Model:
                 if f"blk.{layer}.attn_q.bias" in self.t:
                     q, k, v = q + w("attn_q.bias"), k + w("attn_k.bias"), v + w("attn_v.bias")
             q, k, v = (y.reshape(-1, self.n) for y in (q, k, v))
+            if f"blk.{layer}.attn_q_norm.weight" in self.t:
+                q = np.array([self.norm(y, f"blk.{layer}.attn_q_norm.weight") for y in q])
+                k = np.array([self.norm(y, f"blk.{layer}.attn_k_norm.weight") for y in k])
             if not (self.arch == "smollm3" and layer % 4 == 3):
                 q, k = self.rotate(q, position), self.rotate(k, position)
             keys, values = self.cache[layer]
@@ -101,18 +115,24 @@ class Model:
                 weights /= weights.sum()
                 out.append(sum(a * value[of] for a, value in zip(weights, values)))
             x = x + w("attn_output.weight") @ np.concatenate(out)
-            h = self.norm(x, f"blk.{layer}.ffn_norm.weight")
-            if self.arch == "phi3":
-                gate, up = np.split(w("ffn_up.weight") @ h, 2)
-            else:
-                gate, up = w("ffn_gate.weight") @ h, w("ffn_up.weight") @ h
-            x = x + w("ffn_down.weight") @ (gate / (1 + np.exp(-gate)) * up)
-        return self.t["output.weight"] @ self.norm(x, "output_norm.weight")
+            x = x + self.feed_forward(x, layer)
+        last = "token_embd_norm.weight" if self.arch == "lfm2" else "output_norm.weight"
+        head = self.t.get("output.weight", self.t["token_embd.weight"])
+        return head @ self.norm(x, last)
+
+    def feed_forward(self, x, layer):
+        w = lambda part: self.t[f"blk.{layer}.{part}"]
+        h = self.norm(x, f"blk.{layer}.ffn_norm.weight")
+        if self.arch == "phi3":
+            gate, up = np.split(w("ffn_up.weight") @ h, 2)
+        else:
+            gate, up = w("ffn_gate.weight") @ h, w("ffn_up.weight") @ h
+        return w("ffn_down.weight") @ (gate / (1 + np.exp(-gate)) * up)
 
 
 def main():
     # In the order of the test: models, each in three quantizations.
-    models = ["smollm3", "yarn", "longrope-long", "longrope-short"]
+    models = ["smollm3", "yarn", "longrope-long", "longrope-short", "lfm2"]
     names = [f"{m}-{q}" for m in models for q in ("q8_0", "q4_0", "q4k")]
     results, kept = [], []
     for name in names:

@@ -23,6 +23,7 @@ fn measure(d: &mut Direct, prompt: &str, tokens: u32) -> Result<(u64, u64, u32)>
         model: None,
         input: Input::Prompt(prompt.into()),
         options: Some(greedy(tokens)),
+        tools: None,
     };
     let started: Outcome<Started> = d.update(caller(0), "generate", (request,))?;
     let end = d.finish(caller(0), started?.id)?;

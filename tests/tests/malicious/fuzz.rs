@@ -50,6 +50,10 @@ fn good() -> Result<Vec<Raw>> {
         per_layer("qwen3", &norms, 64),
         per_layer("smollm3", &[], 64),
         per_layer("phi3", &[], 64),
+        Tiny {
+            layers: 3,
+            ..per_layer("lfm2", &[], 64)
+        },
     ];
     models.iter().map(|m| Raw::parse(&m.bytes()?)).collect()
 }

@@ -1,5 +1,5 @@
-//! What candle has no model for: layers without RoPE (SmolLM3), YaRN and LongRoPE, against logits that
-//! `tests/data/models/reference.py` computes from the papers' formulas with numpy.
+//! What candle has no model for: layers without RoPE (SmolLM3), short convolutions (LFM2), YaRN and
+//! LongRoPE, against logits that `tests/data/models/reference.py` computes from the papers' formulas with numpy.
 //!
 //! Its results are kept in `tests/data/models`; a file's SHA-256 says that the tiny model of the test is
 //! the one they were computed from. To make them anew:
@@ -63,11 +63,15 @@ fn models() -> Vec<(&'static str, Tiny)> {
     longrope.vectors.extend([long, short]);
     let mut shortrope = longrope.clone();
     shortrope.context = 64;
+    // Two convolutions, then attention, and so on.
+    let mut lfm2 = model("lfm2");
+    lfm2.layers = 6;
     vec![
         ("smollm3", smollm3),
         ("yarn", yarn),
         ("longrope-long", longrope),
         ("longrope-short", shortrope),
+        ("lfm2", lfm2),
     ]
 }
 
@@ -115,6 +119,51 @@ fn write() -> Result<()> {
         let path = Path::new(&folder).join(&name);
         std::fs::write(path.with_extension("gguf"), bytes)?;
         std::fs::write(path.with_extension("json"), serde_json::to_string(&prompt)?)?;
+    }
+    Ok(())
+}
+
+/// A convolution looks back; a cache that was kept and brought back must give the same.
+#[test]
+fn a_convolution_goes_on_from_a_cache_brought_back() -> Result<()> {
+    use engine::forward::{Forward, Place, Workspace};
+    use engine::kv::{KvCache, KvShape};
+    use engine::pacer::{Experience, Pacer, Unmetered};
+    let models = models();
+    let (_, lfm2) = models.iter().find(|m| m.0 == "lfm2").context("lfm2")?;
+    let bytes = lfm2.bytes()?;
+    let (model, _) = engine::Model::load(&bytes)?;
+    let shape = KvShape::of(&model.config);
+    let read = |from: usize, to: usize, kv: &mut KvCache| -> Result<Vec<f32>> {
+        let mut workspace = Workspace::new(&model.config);
+        let mut experience = Experience::default();
+        for position in from..to {
+            let mut pacer = Pacer::new(&Unmetered, &mut experience, u64::MAX, 0);
+            let place = Place {
+                generation: 0,
+                position,
+                token: 3 + (position as u32 * 37) % 250,
+                logits: true,
+            };
+            Forward::new().advance(&model, &mut workspace, kv, place, &mut pacer)?;
+        }
+        Ok(workspace.logits)
+    };
+    let mut whole = KvCache::new(shape);
+    let expected = read(0, 70, &mut whole)?;
+    for cut in [1, 2, 3, 4, 5, 63, 64, 65, 66, 69] {
+        let mut first = KvCache::new(shape);
+        read(0, cut, &mut first)?;
+        // Only what stable memory keeps comes back.
+        let mut second = KvCache::new(shape);
+        second.grow(cut)?;
+        (0..shape.blocks(cut)).for_each(|b| second.block_mut(b).fill(0xa5));
+        shape.rows(0, cut, |block, at, len| -> Result<()> {
+            let from = first.block(block)[at..at + len].to_vec();
+            second.block_mut(block)[at..at + len].copy_from_slice(&from);
+            Ok(())
+        })?;
+        ensure!(read(cut, 70, &mut second)? == expected, "cut at {cut}");
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ fn measure(replica: &mut Replica, canister: Principal, attempt: u8) -> Result<Ti
         model: None,
         input: chat("Tell me about the sea."),
         options: greedy(TOKENS),
+        tools: None
     })?;
     let id = submit(replica, canister, request, attempt)?;
     while !matches!(replica.ingress_status(&id), IngressStatus::Replied(_)) {

@@ -14,6 +14,7 @@ fn request(max_tokens: u32) -> GenerateRequest {
         model: None,
         input: Input::Prompt("Once".into()),
         options: Some(greedy(max_tokens)),
+        tools: None,
     }
 }
 

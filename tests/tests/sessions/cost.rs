@@ -36,6 +36,7 @@ fn engine(d: &mut Direct, who: u64, read: u32, drawn: u32) -> Result<u64> {
         model: None,
         input: Input::Prompt(digits.collect()),
         options: Some(greedy(drawn)),
+        tools: None,
     };
     let started: Outcome<Started> = d.update(caller(who), "generate", (request,))?;
     let started = started?;

@@ -15,6 +15,7 @@ fn start(d: &mut Direct, who: u64, words: usize, max_tokens: u32) -> Result<u64>
         model: None,
         input: Input::Prompt(format!("{who} {}", "and on ".repeat(words))),
         options: Some(greedy(max_tokens)),
+        tools: None,
     };
     let started: Outcome<Started> = d.update(caller(who), "generate", (request,))?;
     Ok(started?.id)

@@ -17,6 +17,7 @@ fn generate(d: &mut Direct, who: Principal, max_tokens: u32) -> Result<Outcome<S
         model: None,
         input: Input::Prompt("On and on".into()),
         options: Some(greedy(max_tokens)),
+        tools: None,
     };
     d.update(who, "generate", (request,))
 }

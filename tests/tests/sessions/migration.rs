@@ -69,6 +69,7 @@ fn request(question: &str, options: &Options) -> GenerateRequest {
         model: None,
         input: Input::Prompt(question.into()),
         options: Some(options.clone()),
+        tools: None,
     }
 }
 

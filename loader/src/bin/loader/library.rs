@@ -85,7 +85,7 @@ pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
 pub async fn take_into_use(client: &Client, json: bool, arguments: Use) -> Result<()> {
     let mut bars = UploadBars::new(json);
     let status = switch(client, &arguments.alias, &arguments.model, |status| {
-        bars.show(&Progress::Model(status.clone()));
+        bars.show(&Progress::Model(Box::new(status.clone())));
     })
     .await?;
     bars.finish();
@@ -102,7 +102,7 @@ pub async fn roll_back(client: &Client, json: bool, arguments: Rollback) -> Resu
     client.alias_rollback(&arguments.alias).await?;
     let mut bars = UploadBars::new(json);
     let status = settled(client, &arguments.alias, |status| {
-        bars.show(&Progress::Model(status.clone()));
+        bars.show(&Progress::Model(Box::new(status.clone())));
     })
     .await?;
     bars.finish();
