@@ -6,7 +6,8 @@ use e2e::direct::{Direct, caller, greedy};
 use e2e::malicious::{Crafted, corpus, templates};
 use e2e::tiny::smallest;
 use loader::types::{
-    Done, Error, GenerateRequest, GenerationState, Input, Message, Outcome, Phase, Started,
+    Done, Error, GenerateRequest, GenerationState, Input, Message, ModelDelete, Outcome, Phase,
+    Started,
 };
 
 /// Instructions of everything from the first chunk to the refusal: a fiftieth of what one message
@@ -90,7 +91,16 @@ fn a_template_that_does_harm_ends_no_more_than_its_chat() -> Result<()> {
             "{name}: {:?}",
             end.state
         );
-        let gone: Done = d.update(caller(0), "upload_abort", ())?;
+        // The next file is then the only one, and the one that answers.
+        let models = d.models()?.models;
+        ensure!(models.len() == 1, "{name}: {} models", models.len());
+        let model: String = models[0]
+            .sha256
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let force = true;
+        let gone: Done = d.update(caller(0), "model_delete", (ModelDelete { model, force },))?;
         ensure!(gone.is_ok(), "{name}: {gone:?}");
     }
     Ok(())
