@@ -28,8 +28,8 @@ const HASH: f64 = 77.3;
 const PACK: f64 = 2.8;
 const STORE: f64 = 1.65;
 const FILL: f64 = 1.3;
-const WORD: f64 = 770.0;
-const MERGE: f64 = 740.0;
+const WORD: f64 = 1_010.0;
+const MERGE: f64 = 715.0;
 /// Bytes of heap besides a model's own: program, stack, buffers.
 const PROGRAM_BYTES: u64 = 12 << 20;
 /// Bytes of heap of a word or a merge besides its text.
