@@ -138,26 +138,16 @@ impl Client {
 
     /// Starts a generation.
     pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
-        self.generate_on(None, input, options).await
-    }
-
-    /// Starts a generation on a model: an alias, a file's name, or digits of its SHA-256.
-    pub async fn generate_on(
-        &self,
-        model: Option<String>,
-        input: Input,
-        options: Option<Options>,
-    ) -> Result<Started> {
         let request = GenerateRequest {
             input,
             options,
-            model,
+            model: None,
             tools: None,
         };
         self.generate_with(request).await
     }
 
-    /// Starts a generation, everything said.
+    /// Starts a generation, on a model and with tools if they are given.
     pub async fn generate_with(&self, request: GenerateRequest) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("generate", (request,))

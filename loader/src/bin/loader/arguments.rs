@@ -160,8 +160,11 @@ pub struct Prompt {
     /// What to ask; "-" reads it from standard input.
     pub text: String,
     /// Continue the text as it is, without the model's chat template.
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, conflicts_with_all = ["system", "tools"])]
     pub raw: bool,
+    /// Functions that the model may ask for, where its template has them: a JSON file with one or a list.
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
     #[command(flatten)]
     pub sampling: Sampling,
 }

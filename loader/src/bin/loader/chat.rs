@@ -5,7 +5,9 @@ use crate::display::{self, AnswerDisplay};
 use anyhow::Result;
 use loader::generate::follow;
 use loader::report::Report;
-use loader::types::{ChatCreate, ChatSend, Error as CanisterError, Input, Message, Started};
+use loader::types::{
+    ChatCreate, ChatSend, Error as CanisterError, GenerateRequest, Message, Started,
+};
 use loader::{Client, Error};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
@@ -23,19 +25,8 @@ pub fn opening(sampling: &Sampling) -> Vec<Message> {
 }
 
 /// Generates an answer, which appears as it comes (unless `json`). Ctrl-C ends it early on chain too.
-pub async fn answer(
-    client: &Client,
-    input: Input,
-    sampling: &Sampling,
-    json: bool,
-) -> Result<Report> {
-    let (model, options) = (sampling.model.clone(), sampling.options());
-    show(
-        client,
-        json,
-        client.generate_on(model, input, Some(options)),
-    )
-    .await
+pub async fn answer(client: &Client, request: GenerateRequest, json: bool) -> Result<Report> {
+    show(client, json, client.generate_with(request)).await
 }
 
 async fn show(

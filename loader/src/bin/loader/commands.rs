@@ -7,10 +7,12 @@ use crate::{chat, library};
 use anyhow::{Context, Result};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
-use loader::types::{self, ConfigPatch, Input, Message};
+use loader::types::{self, ConfigPatch, GenerateRequest, Input, Message};
 use loader::{Client, Network, identity, management, network};
+use serde::de::IgnoredAny;
 use serde_json::json;
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -121,6 +123,27 @@ async fn status(client: &Client, json: bool) -> Result<()> {
     })
 }
 
+/// The functions of a file: one JSON object, or several, with or without brackets around them. Their
+/// text stays as it is, for models read it.
+fn tools(file: &Path) -> Result<Vec<String>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = text.trim();
+    let list = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    let mut rest = list.unwrap_or(text).trim();
+    let mut tools = Vec::new();
+    while !rest.is_empty() {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        let value = values.next().transpose();
+        value.with_context(|| format!("{} is not JSON", file.display()))?;
+        let (tool, after) = rest.split_at(values.byte_offset());
+        tools.push(tool.trim().to_string());
+        let after = after.trim_start();
+        rest = after.strip_prefix(',').unwrap_or(after).trim_start();
+    }
+    Ok(tools)
+}
+
 async fn prompt(client: &Client, json: bool, arguments: Prompt) -> Result<()> {
     let text = match arguments.text.as_str() {
         "-" => {
@@ -142,7 +165,13 @@ async fn prompt(client: &Client, json: bool, arguments: Prompt) -> Result<()> {
         });
         Input::Chat(messages)
     };
-    let report = chat::answer(client, input, &arguments.sampling, json).await?;
+    let request = GenerateRequest {
+        input,
+        options: Some(arguments.sampling.options()),
+        model: arguments.sampling.model.clone(),
+        tools: arguments.tools.as_deref().map(tools).transpose()?,
+    };
+    let report = chat::answer(client, request, json).await?;
     display::result(json, &serde_json::to_value(&report)?, || {
         format!("\n{}", report.table().trim_end())
     })
@@ -178,4 +207,28 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
     display::result(json, &serde_json::to_value(&config)?, || {
         display::config_text(&config)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_keep_their_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tools.json");
+        let (one, two) = (r#"{"b": [1, 2], "a": {}}"#, r#"{"name": "x"}"#);
+        for text in [
+            format!("[{one}, {two}]\n"),
+            format!("{one}\n{two}"),
+            format!("[ {one} , {two} ]"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(tools(&file).unwrap(), [one, two]);
+        }
+        std::fs::write(&file, one).unwrap();
+        assert_eq!(tools(&file).unwrap(), [one]);
+        std::fs::write(&file, "[{]").unwrap();
+        assert!(tools(&file).is_err());
+    }
 }
