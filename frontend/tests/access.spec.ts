@@ -31,7 +31,7 @@ test('axe finds no serious problem in any state', async ({ page }) => {
   await check(page, 'you');
   await page.keyboard.press('Escape');
   await page.getByRole('link', { name: 'Canister' }).click();
-  await expect(page.getByRole('heading', { name: 'Model', exact: true })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'Models', exact: true })).toBeVisible();
   await check(page, 'canister');
 });
 
