@@ -12,6 +12,7 @@ pub mod management;
 pub mod model_file;
 pub mod network;
 pub mod plan;
+mod prices;
 pub mod report;
 mod retry;
 pub mod shards;

@@ -90,20 +90,17 @@ impl ModelFile {
             .iter()
             .map(|path| open(path))
             .collect::<Result<Vec<_>>>()?;
-        let split = parts.len() > 1
-            && parts
-                .iter()
-                .all(|part| GgufFile::read(part).is_ok_and(|file| split::parts(&file) > 1));
-        let source: Source = match (parts.len(), split) {
-            (1, _) => Arc::new(open(&paths[0])?),
-            (_, true) => {
+        let is_split = |part| GgufFile::read(part).is_ok_and(|file| split::parts(&file) > 1);
+        // A single file is joined of one part.
+        let source: Source = match parts.len() > 1 && parts.iter().all(is_split) {
+            true => {
                 let merged = Merged::new(parts).map_err(|error| Error::BadFile {
                     path: first.clone(),
                     reason: error.to_string(),
                 })?;
                 Arc::new(merged)
             }
-            _ => Arc::new(Joined::new(parts)),
+            false => Arc::new(Joined::new(parts)),
         };
         Ok(Self {
             name: whole_name(first, paths.len() > 1)?,

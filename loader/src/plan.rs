@@ -3,15 +3,10 @@
 use crate::model_file::ModelFile;
 use crate::report::grouped;
 use crate::shards::DEFAULT_CHUNK_SIZE;
-use crate::{Error, Result};
+use crate::{Result, prices};
 use engine::estimate::Estimate;
 use serde::Serialize;
 
-// Prices of a 13-node subnet, in cycles (dfinity/ic, rs/config).
-const PER_MESSAGE: u64 = 5_000_000;
-const PER_INGRESS: u64 = 1_200_000;
-const PER_INGRESS_BYTE: u64 = 2_000;
-const PER_GIB_SECOND: u64 = 127_000;
 /// Instructions of a round, and of the largest message.
 const ROUND: u64 = 1_900_000_000;
 const MESSAGE: u64 = 40_000_000_000;
@@ -64,23 +59,20 @@ impl Plan {
     /// Reads the model's header.
     ///
     /// # Errors
-    /// [`Error::BadFile`] for what is no model that the canister can run, with the reason.
+    /// [`crate::Error::BadFile`] for what is no model that the canister can run, with the reason.
     pub fn of(model: &ModelFile) -> Result<Self> {
         let e = Estimate::of(model.source()).map_err(|error| model.bad(error.to_string()))?;
-        let per_token = |instructions: u64| {
-            instructions + (PER_MESSAGE as f64 * instructions as f64 / ROUND as f64) as u64
-        };
+        let cycles = |instructions| prices::share(instructions, ROUND);
         let (prompt, token) = (
             e.prefill_instructions(POSITION),
             e.decode_instructions(POSITION),
         );
         let file_bytes = model.bytes();
         let messages = file_bytes.div_ceil(u64::from(DEFAULT_CHUNK_SIZE));
-        let upload_cycles = messages * (PER_INGRESS + PER_MESSAGE)
-            + file_bytes * PER_INGRESS_BYTE
-            + per_token(e.load_instructions);
-        let bytes = e.heap_bytes + e.stable_bytes;
-        let day = ((u128::from(bytes) * u128::from(PER_GIB_SECOND) * 86_400) >> 30) as u64;
+        let upload_cycles = prices::ingress(messages, file_bytes)
+            + prices::execution(messages, 0)
+            + cycles(e.load_instructions);
+        let day = prices::storage_a_day(e.heap_bytes + e.stable_bytes);
         Ok(Self {
             name: model.name.clone(),
             architecture: e.architecture,
@@ -98,8 +90,8 @@ impl Plan {
             position: POSITION,
             instructions_per_prompt_token: prompt,
             instructions_per_generated_token: token,
-            cycles_per_prompt_token: per_token(prompt),
-            cycles_per_generated_token: per_token(token),
+            cycles_per_prompt_token: cycles(prompt),
+            cycles_per_generated_token: cycles(token),
             tokens_per_message: MESSAGE / token.max(1),
             instructions_per_generated_token_at_most: e
                 .decode_instructions(e.context_length.min(8_192) - 1),
@@ -197,17 +189,4 @@ impl Plan {
         let lines = rows.map(|(name, value)| format!("{name:left$}  {value}"));
         lines.join("\n")
     }
-}
-
-/// What a model needs, or why the canister could not run it.
-pub fn plan(model: &ModelFile) -> Result<Plan> {
-    let plan = Plan::of(model)?;
-    if !plan.fits {
-        return Err(Error::Unsupported(format!(
-            "{}: {} bytes of heap are needed, a canister has 4 GiB",
-            plan.name,
-            grouped(plan.heap_bytes)
-        )));
-    }
-    Ok(plan)
 }

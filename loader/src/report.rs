@@ -1,13 +1,9 @@
 //! What a generation took, in instructions and cycles.
 
 use crate::generate::Finished;
+use crate::prices;
 use crate::types::{FileInfo, Finish, GenerationState};
 use serde::Serialize;
-
-/// Cycles of one executed update message, besides its instructions (13-node subnet).
-const CYCLES_PER_MESSAGE: u64 = 5_000_000;
-/// Cycles of one instruction (13-node subnet).
-const CYCLES_PER_INSTRUCTION: u64 = 1;
 
 /// A finished generation in figures; serialises to the object that `--json` prints.
 #[derive(Clone, Debug, Serialize)]
@@ -45,8 +41,7 @@ impl Report {
     pub fn new(generation: Finished, model: Option<&FileInfo>, seconds: f64) -> Self {
         let per = |total: u64, count: u32| total / u64::from(count.max(1));
         let instructions = generation.prompt_instructions + generation.generate_instructions;
-        let messages = u64::from(generation.rounds) * CYCLES_PER_MESSAGE;
-        let cycles = instructions * CYCLES_PER_INSTRUCTION + messages;
+        let cycles = prices::execution(generation.rounds.into(), instructions);
         // The price of the messages belongs to prompt and answer as their instructions do.
         let share = generation.generate_instructions as f64 / instructions.max(1) as f64;
         let tokens = generation.generated_tokens;

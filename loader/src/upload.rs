@@ -128,7 +128,8 @@ pub async fn upload_model(
             progress(Progress::Switching {
                 what: format!("{alias} comes to mean {}", name_of(&status)),
             });
-            switch(client, alias, &name, |s| {
+            set_alias(client, alias, &name).await?;
+            settled(client, alias, |s| {
                 progress(Progress::Model(Box::new(s.clone())))
             })
             .await?
@@ -155,15 +156,9 @@ fn name_of(status: &ModelStatus) -> String {
         .map_or_else(String::new, |file| file.name.clone())
 }
 
-/// Lets an alias mean a model (any name of it) and waits until it does.
-pub async fn switch(
-    client: &Client,
-    alias: &str,
-    model: &str,
-    progress: impl FnMut(&ModelStatus),
-) -> Result<ModelStatus> {
-    retry(|_| (), || client.alias_set(alias, model)).await?;
-    settled(client, alias, progress).await
+/// Lets an alias mean a model (any name of it) as soon as that is ready; see [`settled`].
+pub async fn set_alias(client: &Client, alias: &str, model: &str) -> Result<()> {
+    retry(|_| (), || client.alias_set(alias, model)).await
 }
 
 /// Waits until an alias means what it is to mean, and that is ready.

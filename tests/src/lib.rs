@@ -136,6 +136,12 @@ pub async fn shared() -> Result<Client> {
     testbed.client_as(*canister, controller()).await
 }
 
+/// Numbers that look random: another run draws others.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
 /// The controller's key.
 pub fn controller() -> Arc<dyn Identity> {
     Arc::new(BasicIdentity::from_raw_key(&[1; 32]))

@@ -1,8 +1,6 @@
 //! Snapshots of canisters in pieces: reading what one holds, and uploading one.
 
-use super::snapshots::{
-    MAX_SNAPSHOTS, check_own, next_id, no_room, not_found, pay, rejected, reserve,
-};
+use super::snapshots::{check_own, check_place, keep, no_room, not_found, pay};
 use super::types::*;
 use super::{MAX_CHUNK, MAX_CHUNKS, check_controller, chunk_store, decode, empty, encode, payload};
 use crate::Replica;
@@ -245,17 +243,8 @@ impl Replica {
         let (now, fees, store) = (self.time_ns, self.fees(), self.store.clone());
         let at = self.saturation();
         let canister = self.controlled(&args.canister_id, &caller)?;
-        match &args.replace_snapshot {
-            Some(old) => check_own(canister, old)?,
-            None if canister.snapshots.len() >= MAX_SNAPSHOTS => {
-                return Err(rejected(format!(
-                    "Canister {} has reached the maximum number of snapshots allowed: \
-                     {MAX_SNAPSHOTS}.",
-                    canister.id
-                )));
-            }
-            None => {}
-        }
+        let replaced = args.replace_snapshot.as_ref();
+        check_place(canister, replaced)?;
         let (heap, stable) = (args.wasm_memory_size, args.stable_memory_size);
         let fits = args.wasm_module_size <= MAX_MODULE
             && heap <= MAX_HEAP64 as u64
@@ -286,13 +275,7 @@ impl Replica {
             low_memory: args.on_low_wasm_memory_hook_status.map(hook),
         };
         pay(canister, BASELINE, fees)?;
-        let replaced = args.replace_snapshot.as_ref();
-        reserve(canister, snapshot.bytes(), replaced, fees, at)?;
-        if let Some(old) = replaced {
-            canister.snapshots.remove(old.as_slice());
-        }
-        let snapshot_id = next_id(canister);
-        canister.snapshots.insert(snapshot_id.clone(), snapshot);
+        let (snapshot_id, _) = keep(canister, snapshot, replaced, fees, at)?;
         encode(&UploadedSnapshot { snapshot_id })
     }
 

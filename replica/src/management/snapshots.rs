@@ -80,16 +80,8 @@ impl Replica {
         let at = self.saturation();
         let canister = self.controlled(&args.canister_id, &caller)?;
         let id = canister.id;
-        match &args.replace_snapshot {
-            Some(old) => check_own(canister, old)?,
-            None if canister.snapshots.len() >= MAX_SNAPSHOTS => {
-                return Err(rejected(format!(
-                    "Canister {id} has reached the maximum number of snapshots allowed: \
-                     {MAX_SNAPSHOTS}."
-                )));
-            }
-            None => {}
-        }
+        let replaced = args.replace_snapshot.as_ref();
+        check_place(canister, replaced)?;
         check_rate(canister)?;
         let Some(code) = &canister.code else {
             return Err(rejected(format!(
@@ -109,21 +101,11 @@ impl Replica {
             certified_data: canister.certified_data.clone(),
             chunks: canister.chunks.clone(),
         };
-        pay(canister, BASELINE + snapshot.bytes(), fees)?;
-        reserve(
-            canister,
-            snapshot.bytes(),
-            args.replace_snapshot.as_ref(),
-            fees,
-            at,
-        )?;
-        if let Some(old) = &args.replace_snapshot {
-            canister.snapshots.remove(old.as_slice());
-        }
-        let snapshot_id = next_id(canister);
-        let answer = encode(&info(&snapshot_id, &snapshot))?;
-        canister.heap_delta_debit += snapshot.bytes();
-        canister.snapshots.insert(snapshot_id, snapshot);
+        let bytes = snapshot.bytes();
+        pay(canister, BASELINE + bytes, fees)?;
+        let (snapshot_id, snapshot) = keep(canister, snapshot, replaced, fees, at)?;
+        let answer = encode(&info(&snapshot_id, snapshot))?;
+        canister.heap_delta_debit += bytes;
         if args.uninstall_code == Some(true) {
             uninstall(canister, &store, effects);
             let version = args.sender_canister_version;
@@ -215,7 +197,39 @@ impl Replica {
 }
 
 /// The id of a canister's next snapshot.
-pub(super) fn next_id(canister: &mut Canister) -> Vec<u8> {
+/// Whether a canister may have a snapshot more, or one in place of another of its own.
+pub(super) fn check_place(
+    canister: &Canister,
+    replaced: Option<&serde_bytes::ByteBuf>,
+) -> Result<(), UserError> {
+    match replaced {
+        Some(old) => check_own(canister, old),
+        None if canister.snapshots.len() >= MAX_SNAPSHOTS => Err(rejected(format!(
+            "Canister {} has reached the maximum number of snapshots allowed: {MAX_SNAPSHOTS}.",
+            canister.id
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Reserves cycles for a snapshot and puts it where it belongs; gives its id, and it.
+pub(super) fn keep<'c>(
+    canister: &'c mut Canister,
+    snapshot: Snapshot,
+    replaced: Option<&serde_bytes::ByteBuf>,
+    fees: Fees,
+    at: Saturation,
+) -> Result<(Vec<u8>, &'c Snapshot), UserError> {
+    reserve(canister, snapshot.bytes(), replaced, fees, at)?;
+    if let Some(old) = replaced {
+        canister.snapshots.remove(old.as_slice());
+    }
+    let id = next_id(canister);
+    let kept = canister.snapshots.entry(id.clone()).or_insert(snapshot);
+    Ok((id, kept))
+}
+
+fn next_id(canister: &mut Canister) -> Vec<u8> {
     let mut id = canister.next_snapshot.to_be_bytes().to_vec();
     id.extend_from_slice(canister.id.as_slice());
     canister.next_snapshot += 1;
@@ -258,7 +272,7 @@ fn code_of(snapshot: &Snapshot, store: &Arc<FileStore>) -> Result<Code, UserErro
 }
 
 /// Puts cycles aside for a snapshot of that many bytes that may replace another.
-pub(super) fn reserve(
+fn reserve(
     canister: &mut Canister,
     bytes: u64,
     replaced: Option<&serde_bytes::ByteBuf>,

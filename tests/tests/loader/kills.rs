@@ -5,6 +5,7 @@ use crate::command_line::program;
 use crate::proxy::Proxy;
 use anyhow::{Context, Result, ensure};
 use e2e::Testbed;
+use e2e::random;
 use loader::shards::ShardedFile;
 use loader::types::Phase;
 use std::process::{Child, Command, Stdio};
@@ -12,12 +13,6 @@ use std::time::{Duration, Instant};
 
 const KILLS: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Numbers that look random.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_ten_times_it_sends_nothing_more_than_once_too_often() -> Result<()> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candid::Principal;
 use e2e::chats::{greedy, prompt, until_ready};
 use e2e::native::Native;
+use e2e::random;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
@@ -148,12 +149,6 @@ async fn upload(client: &Client, file: &ShardedFile, seen: &mut Seen) -> Result<
         client.upload_abort().await?;
         seen.uploads += 1;
     }
-}
-
-/// Numbers that look random.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use loader::model_file::{KNOWN, ModelFile, cache};
 use loader::plan::Plan;
 use loader::report::grouped;
 use loader::types::Models;
-use loader::upload::{Progress, UploadOptions, settled, switch, upload_model};
+use loader::upload::{Progress, UploadOptions, set_alias, settled, upload_model};
 use serde_json::json;
 
 /// Tells what an upload would need and cost.
@@ -83,45 +83,27 @@ pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
 
 /// Lets an alias mean a model and waits until it does.
 pub async fn take_into_use(client: &Client, json: bool, arguments: Use) -> Result<()> {
-    let mut bars = UploadBars::new(json);
-    let status = switch(client, &arguments.alias, &arguments.model, |status| {
-        bars.show(&Progress::Model(Box::new(status.clone())));
-    })
-    .await?;
-    bars.finish();
-    said(
-        json,
-        &arguments.alias,
-        &display::model_json(&status),
-        || display::model_line(&status),
-    )
+    set_alias(client, &arguments.alias, &arguments.model).await?;
+    follow(client, json, &arguments.alias).await
 }
 
 /// Lets an alias mean what it meant before.
 pub async fn roll_back(client: &Client, json: bool, arguments: Rollback) -> Result<()> {
     client.alias_rollback(&arguments.alias).await?;
+    follow(client, json, &arguments.alias).await
+}
+
+/// Waits until an alias means what it is to mean, and says what that is.
+async fn follow(client: &Client, json: bool, alias: &str) -> Result<()> {
     let mut bars = UploadBars::new(json);
-    let status = settled(client, &arguments.alias, |status| {
+    let status = settled(client, alias, |status| {
         bars.show(&Progress::Model(Box::new(status.clone())));
     })
     .await?;
     bars.finish();
-    said(
-        json,
-        &arguments.alias,
-        &display::model_json(&status),
-        || display::model_line(&status),
-    )
-}
-
-fn said(
-    json: bool,
-    alias: &str,
-    model: &serde_json::Value,
-    line: impl FnOnce() -> String,
-) -> Result<()> {
-    display::result(json, &json!({ "alias": alias, "model": model }), || {
-        format!("{alias}: {}", line())
+    let report = json!({ "alias": alias, "model": display::model_json(&status) });
+    display::result(json, &report, || {
+        format!("{alias}: {}", display::model_line(&status))
     })
 }
 
