@@ -5,53 +5,92 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::fmt;
 
+/// Every way in which the canister refuses a call or gives up on a generation.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Error {
+    /// The caller may not do this. The text says who may.
     Unauthorized(String),
+    /// An argument is out of range or empty. The text names it and says what is allowed.
     InvalidArgument(String),
+    /// There is no such generation, chat, model or alias, or it belongs to another caller.
     NotFound(String),
+    /// The call does not fit the model's phase.
     WrongPhase {
+        /// Name of the phase, see [`crate::Phase`].
         phase: String,
+        /// What to do.
         hint: String,
     },
+    /// This chunk was refused and not stored.
     WrongChunk {
+        /// Number of the chunk.
         index: u32,
+        /// What was expected and what came.
         reason: String,
     },
+    /// `upload_commit` was called while chunks were missing.
     MissingChunks {
+        /// The first 256 of them.
         first: Vec<u32>,
+        /// How many in all.
         count: u32,
     },
+    /// The SHA-256 of the stored file is not the one in the manifest.
     HashMismatch {
+        /// SHA-256 in the manifest, 32 bytes.
         expected: ByteBuf,
+        /// SHA-256 of the stored file, 32 bytes.
         actual: ByteBuf,
     },
+    /// The file is not a well-formed GGUF file.
     InvalidModel(String),
+    /// The file is well formed, but this engine cannot run it. The text names the key or tensor.
     UnsupportedModel(String),
+    /// The prompt leaves no room for an answer in the context.
     PromptTooLong {
+        /// Length of the prompt (tokens).
         prompt_tokens: u32,
+        /// Longest prompt (tokens).
         max_prompt_tokens: u32,
     },
+    /// The instruction budget of a slice is too small for one unit of work.
     BudgetTooSmall {
+        /// The budget (instructions), see [`crate::Config::round_instructions`].
         round_instructions: u64,
+        /// What the work needs (instructions).
         needed: u64,
     },
+    /// The queue is full or the model is in use. Try again later.
     Busy(String),
+    /// Stable memory or the heap has no room for this.
     OutOfMemory(String),
+    /// A slice failed repeatedly. This generation ended; others go on.
     RoundFailed(String),
+    /// The generation was cancelled.
     Cancelled,
+    /// The canister is stopping. The generation resumes when it is started.
     Stopping {
+        /// Id of the generation.
         id: u64,
     },
+    /// The caller has used up a quota.
     QuotaExceeded {
+        /// What is limited, such as "tokens a day".
         what: String,
+        /// The limit.
         limit: u64,
+        /// How much the caller has used.
         used: u64,
+        /// When it can go on (nanoseconds since 1970), if that is known.
         resets_ns: Option<u64>,
     },
+    /// The canister has too few cycles to work.
     LowCycles(String),
+    /// The calling canister must attach more cycles.
     PaymentRequired {
+        /// Cycles to attach at least.
         required: u128,
+        /// Cycles that were attached.
         attached: u128,
     },
 }
@@ -70,13 +109,13 @@ impl fmt::Display for Error {
                 write!(f, "{count} chunks are missing")?;
                 first
                     .first()
-                    .map_or(Ok(()), |index| write!(f, ", the first is {index}"))
+                    .map_or(Ok(()), |index| write!(f, ", the first is chunk {index}"))
             }
             Self::HashMismatch { expected, actual } => {
                 let (expected, actual) = (hex::encode(expected), hex::encode(actual));
                 write!(
                     f,
-                    "the stored file has sha256 {actual}, announced was {expected}"
+                    "expected SHA-256 {expected}, got {actual}: upload the file again"
                 )
             }
             Self::InvalidModel(why) => write!(f, "not a well-formed GGUF file: {why}"),
@@ -87,7 +126,7 @@ impl fmt::Display for Error {
             } => {
                 write!(
                     f,
-                    "the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit"
+                    "the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit: shorten it"
                 )
             }
             Self::BudgetTooSmall {
@@ -95,21 +134,31 @@ impl fmt::Display for Error {
                 needed,
             } => write!(
                 f,
-                "a round has {round_instructions} instructions, one piece of work needs {needed}"
+                "one unit of work needs {needed} instructions, the budget of a slice is \
+                 {round_instructions}: raise round_instructions"
             ),
             Self::Busy(why) => write!(f, "busy: {why}"),
             Self::OutOfMemory(why) => write!(f, "out of memory: {why}"),
-            Self::RoundFailed(why) => write!(f, "a round failed again and again: {why}"),
-            Self::Cancelled => write!(f, "cancelled"),
+            Self::RoundFailed(why) => write!(
+                f,
+                "the generation was given up, a slice failed repeatedly: {why}"
+            ),
+            Self::Cancelled => write!(f, "the generation was cancelled"),
             Self::Stopping { id } => {
-                write!(f, "the canister is stopping; generation {id} goes on later")
+                write!(
+                    f,
+                    "the canister is stopping; generation {id} resumes when it is started"
+                )
             }
             Self::QuotaExceeded {
                 what, limit, used, ..
-            } => write!(f, "quota exceeded: {used} {what} of {limit}"),
+            } => write!(f, "quota exceeded: used {used} of {limit} {what}"),
             Self::LowCycles(why) => write!(f, "too few cycles: {why}"),
             Self::PaymentRequired { required, attached } => {
-                write!(f, "{required} cycles are to be attached, not {attached}")
+                write!(
+                    f,
+                    "expected at least {required} attached cycles, got {attached}"
+                )
             }
         }
     }
