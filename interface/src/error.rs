@@ -99,72 +99,81 @@ impl std::error::Error for Error {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let detail = self.detail();
         match self {
-            Self::Unauthorized(why) => write!(f, "not allowed: {why}"),
-            Self::InvalidArgument(why) => write!(f, "invalid argument: {why}"),
-            Self::NotFound(what) => write!(f, "not found: {what}"),
-            Self::WrongPhase { phase, hint } => write!(f, "the model is {phase}: {hint}"),
-            Self::WrongChunk { index, reason } => write!(f, "chunk {index} was refused: {reason}"),
-            Self::MissingChunks { first, count } => {
-                write!(f, "{count} chunks are missing")?;
-                first
-                    .first()
-                    .map_or(Ok(()), |index| write!(f, ", the first is chunk {index}"))
-            }
-            Self::HashMismatch { expected, actual } => {
-                let (expected, actual) = (hex::encode(expected), hex::encode(actual));
-                write!(
-                    f,
-                    "expected SHA-256 {expected}, got {actual}: upload the file again"
-                )
-            }
-            Self::InvalidModel(why) => write!(f, "not a well-formed GGUF file: {why}"),
-            Self::UnsupportedModel(why) => write!(f, "this model cannot be run: {why}"),
-            Self::PromptTooLong {
-                prompt_tokens,
-                max_prompt_tokens,
-            } => {
-                write!(
-                    f,
-                    "the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit: shorten it"
-                )
-            }
-            Self::BudgetTooSmall {
-                round_instructions,
-                needed,
-            } => write!(
-                f,
-                "one unit of work needs {needed} instructions, the budget of a slice is \
-                 {round_instructions}: raise round_instructions"
-            ),
-            Self::Busy(why) => write!(f, "busy: {why}"),
-            Self::OutOfMemory(why) => write!(f, "out of memory: {why}"),
-            Self::RoundFailed(why) => write!(
-                f,
-                "the generation was given up, a slice failed repeatedly: {why}"
-            ),
-            Self::Cancelled => write!(f, "the generation was cancelled"),
-            Self::Stopping { id } => {
-                write!(
-                    f,
-                    "the canister is stopping; generation {id} resumes when it is started"
-                )
-            }
-            Self::QuotaExceeded {
-                what, limit, used, ..
-            } => write!(f, "quota exceeded: used {used} of {limit} {what}"),
-            Self::LowCycles(why) => write!(f, "too few cycles: {why}"),
-            Self::PaymentRequired { required, attached } => {
-                write!(
-                    f,
-                    "expected at least {required} attached cycles, got {attached}"
-                )
-            }
+            Self::Unauthorized(_) => write!(f, "not allowed: {detail}"),
+            Self::InvalidArgument(_) => write!(f, "invalid argument: {detail}"),
+            Self::NotFound(_) => write!(f, "not found: {detail}"),
+            Self::WrongChunk { index, .. } => write!(f, "chunk {index} was refused: {detail}"),
+            Self::InvalidModel(_) => write!(f, "not a well-formed GGUF file: {detail}"),
+            Self::UnsupportedModel(_) => write!(f, "this model cannot be run: {detail}"),
+            Self::Busy(_) => write!(f, "busy: {detail}"),
+            Self::OutOfMemory(_) => write!(f, "out of memory: {detail}"),
+            Self::RoundFailed(_) => write!(f, "the generation was given up: {detail}"),
+            Self::QuotaExceeded { .. } => write!(f, "quota exceeded: {detail}"),
+            Self::LowCycles(_) => write!(f, "too few cycles: {detail}"),
+            Self::WrongPhase { .. }
+            | Self::MissingChunks { .. }
+            | Self::HashMismatch { .. }
+            | Self::PromptTooLong { .. }
+            | Self::BudgetTooSmall { .. }
+            | Self::Cancelled
+            | Self::Stopping { .. }
+            | Self::PaymentRequired { .. } => f.write_str(&detail),
         }
     }
 }
 
 impl Error {
+    /// Returns what happened, without the words for the kind of error that its [`fmt::Display`] begins with.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Unauthorized(text)
+            | Self::InvalidArgument(text)
+            | Self::NotFound(text)
+            | Self::InvalidModel(text)
+            | Self::UnsupportedModel(text)
+            | Self::Busy(text)
+            | Self::OutOfMemory(text)
+            | Self::RoundFailed(text)
+            | Self::LowCycles(text) => text.clone(),
+            Self::WrongPhase { phase, hint } => format!("the model is {phase}: {hint}"),
+            Self::WrongChunk { reason, .. } => reason.clone(),
+            Self::MissingChunks { first, count } => match first.first() {
+                Some(index) => format!("{count} chunks are missing, the first is chunk {index}"),
+                None => format!("{count} chunks are missing"),
+            },
+            Self::HashMismatch { expected, actual } => format!(
+                "expected SHA-256 {}, got {}: upload the file again",
+                hex::encode(expected),
+                hex::encode(actual)
+            ),
+            Self::PromptTooLong {
+                prompt_tokens,
+                max_prompt_tokens,
+            } => format!(
+                "the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit: shorten it"
+            ),
+            Self::BudgetTooSmall {
+                round_instructions,
+                needed,
+            } => format!(
+                "one unit of work needs {needed} instructions, the budget of a slice is \
+                 {round_instructions}: raise round_instructions"
+            ),
+            Self::Cancelled => "the generation was cancelled".into(),
+            Self::Stopping { id } => {
+                format!("the canister is stopping; generation {id} resumes when it is started")
+            }
+            Self::QuotaExceeded {
+                what, limit, used, ..
+            } => format!("used {used} of {limit} {what}"),
+            Self::PaymentRequired { required, attached } => {
+                format!("expected at least {required} attached cycles, got {attached}")
+            }
+        }
+    }
+
     /// Returns the name of the variant, as in `llm.did`.
     pub fn name(&self) -> &'static str {
         match self {
