@@ -18,10 +18,16 @@ export function markdownOf(title: string, turns: ChatTurn[]): string {
 
 /** Saves a chat as a file. */
 export function exportChat(title: string, turns: ChatTurn[]): void {
-  const url = URL.createObjectURL(new Blob([markdownOf(title, turns)], { type: 'text/markdown' }));
+  const name = title.replace(/[^\p{L}\p{N} -]/gu, '').trim() || 'chat';
+  save(`${name}.md`, markdownOf(title, turns), 'text/markdown');
+}
+
+/** Saves a text as a file. */
+export function save(name: string, text: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement('a');
   link.href = url;
-  link.download = `${title.replace(/[^\p{L}\p{N} -]/gu, '').trim() || 'chat'}.md`;
+  link.download = name;
   link.click();
   URL.revokeObjectURL(url);
 }

@@ -30,7 +30,10 @@ export function UserTurn(props: {
   const [editing, setEditing] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
-    if (editing) field.current?.focus();
+    const area = field.current;
+    if (!editing || !area) return;
+    area.focus();
+    area.setSelectionRange(area.value.length, area.value.length);
   }, [editing]);
   if (editing) {
     return (
@@ -39,12 +42,27 @@ export function UserTurn(props: {
         onSubmit={(event) => {
           event.preventDefault();
           const content = field.current?.value ?? '';
+          if (props.busy) return;
           void props.onAsk?.(content).then((taken) => taken && setEditing(false));
         }}
         onKeyDown={(event) => event.key === 'Escape' && setEditing(false)}
       >
-        <textarea ref={field} aria-label="Your question" rows={3} defaultValue={props.content} />
-        <p class="hint">What came after it is replaced.</p>
+        <textarea
+          ref={field}
+          aria-label="Edit your question"
+          rows={3}
+          defaultValue={props.content}
+          onKeyDown={(event) => {
+            // As in the composer.
+            if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+              event.preventDefault();
+              event.currentTarget.form?.requestSubmit();
+            }
+          }}
+        />
+        <p class="hint">
+          The turns after it are replaced. <span class="keys">Enter sends, Shift+Enter starts a new line.</span>
+        </p>
         <div class="row">
           <button type="submit" class="button primary" disabled={props.busy}>
             Ask again
