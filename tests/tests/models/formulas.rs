@@ -12,8 +12,8 @@
 use super::architectures::{CLOSE, GENERATED, PROMPT, QUANTIZATIONS, cosine, model, with};
 use anyhow::{Context, Result, ensure};
 use e2e::agreement::{margin, top};
-use e2e::native::Native;
-use e2e::tiny::{Random, Tiny, Value};
+use e2e::native_run::Native;
+use e2e::tiny_model::{Random, Tiny, Value};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;

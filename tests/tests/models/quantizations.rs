@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use e2e::tiny::Random;
+use e2e::tiny_model::Random;
 use weights::GgmlType;
 use weights::dequant::dequantize_row;
 

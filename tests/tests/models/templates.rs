@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::published::Published;
-use e2e::raw::{Raw, text};
-use e2e::tiny::{CHAT_TEMPLATE, smallest};
+use e2e::raw_gguf::{Raw, text};
+use e2e::tiny_model::{CHAT_TEMPLATE, smallest};
 use engine::Tokenizer;
 use engine::template::{Message, Template, Tools};
 use serde::Deserialize;

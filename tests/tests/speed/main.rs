@@ -6,7 +6,5 @@ use tokio::sync::Mutex;
 /// Held by a test while it measures: both have large models.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-#[path = "speed/figures.rs"]
 mod figures;
-#[path = "speed/perplexity.rs"]
 mod perplexity;

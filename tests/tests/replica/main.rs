@@ -9,15 +9,10 @@ use tokio::sync::{Mutex, OnceCell};
 /// Held by a test that measures, or that uses the whole machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-#[path = "replica/bare.rs"]
 mod bare;
-#[path = "replica/crash.rs"]
 mod crash;
-#[path = "replica/load.rs"]
 mod load;
-#[path = "replica/memory.rs"]
 mod memory;
-#[path = "replica/speed.rs"]
 mod speed;
 
 /// A replica with one canister that has the model, for the tests that do not change it; and the

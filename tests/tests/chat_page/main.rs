@@ -3,7 +3,5 @@
 //!
 //! `CHROMIUM` names another browser than `/usr/bin/chromium`; `PLAYWRIGHT_ARGS` is passed on.
 
-#[path = "chat_page/assets.rs"]
 mod assets;
-#[path = "chat_page/browser.rs"]
 mod browser;

@@ -1,7 +1,7 @@
 //! The compiled canister on a replica without a network in between: every call, round and second
 //! happens when the test says so, so that a run can be repeated exactly.
 
-use crate::tiny::Tiny;
+use crate::tiny_model::Tiny;
 use anyhow::{Context, Result, anyhow, ensure};
 use candid::utils::{ArgumentEncoder, encode_args};
 use candid::{CandidType, Nat, Principal};
