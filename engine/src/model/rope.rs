@@ -82,22 +82,30 @@ impl RopeScaling {
             Some(v) => Err(unsupported(format!("{} is {v}", key(k)))),
             None => Ok(None),
         };
-        let factor = match positive("scaling.factor")? {
-            Some(factor) => factor,
-            None => positive("scale_linear")?.unwrap_or(1.0),
+        // Without a type a factor is a linear one. A factor of 0 means none, and the type "none" overrides
+        // any factor.
+        let kind = file.string(&key("scaling.type")).unwrap_or("linear");
+        let scale = |k: &str| match file.float(&key(k)) {
+            Some(0.0) => Ok(Some(1.0)),
+            _ => positive(k),
         };
+        let factor = match scale("scaling.factor")? {
+            Some(factor) => factor,
+            None => scale("scale_linear")?.unwrap_or(1.0),
+        };
+        let factor = if kind == "none" { 1.0 } else { factor };
         let magnitude = match positive("scaling.attn_factor")? {
             Some(magnitude) => magnitude,
             None => positive("scaling.yarn_attn_factor")?.unwrap_or(1.0),
         };
+        // Without a key of its own, the context of the first training is the model's.
         let original_context = file
             .uint(&key("scaling.original_context_length"))
+            .or_else(|| file.uint(&format!("{architecture}.context_length")))
             .filter(|n| (1..=1 << 20).contains(n));
-        let kind = file.string(&key("scaling.type")).unwrap_or("none");
         let tables = ["rope_factors_short.weight", "rope_factors_long.weight"];
         let tables = tables.map(|t| file.tensors.get_key_value(t).map(|_| t));
         let scaling = Self {
-            // Without a type a factor is a linear one.
             factor,
             yarn: None,
             magnitude,
@@ -144,5 +152,47 @@ impl RopeScaling {
                 key("scaling.type")
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weights::Value;
+
+    fn read(entries: &[(&str, Value)]) -> Result<RopeScaling, Error> {
+        let entries = entries.iter().cloned();
+        let metadata = entries.map(|(k, v)| (format!("llama.{k}"), v)).collect();
+        let file = GgufFile {
+            version: 3,
+            metadata,
+            tensors: Default::default(),
+        };
+        RopeScaling::from_gguf(&file, "llama")
+    }
+
+    /// As in llama.cpp: `llama_model_base::load_hparams` and the context's parameters.
+    #[test]
+    fn edges_of_scaling_are_llama_cpp_s() -> Result<(), Error> {
+        let kind = |k: &str| ("rope.scaling.type", Value::String(k.into()));
+        let factor = |v| ("rope.scaling.factor", v);
+        assert_eq!(
+            read(&[kind("none"), factor(Value::Float(4.0))])?.factor,
+            1.0
+        );
+        assert_eq!(
+            read(&[kind("linear"), factor(Value::Float(0.0))])?.factor,
+            1.0
+        );
+        assert_eq!(read(&[factor(Value::Float(4.0))])?.factor, 4.0);
+        assert_eq!(read(&[factor(Value::Uint(4))])?.factor, 4.0);
+        assert!(read(&[factor(Value::Float(-1.0))]).is_err());
+        let yarn = read(&[
+            kind("yarn"),
+            factor(Value::Int(2)),
+            ("context_length", Value::Float(512.0)),
+        ])?;
+        assert_eq!(yarn.yarn.map(|y| y.original_context), Some(512.0));
+        Ok(())
     }
 }

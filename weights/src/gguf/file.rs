@@ -181,19 +181,23 @@ impl GgufFile {
             .ok_or_else(|| Error::Unsupported(format!("tensor {name} is missing")))
     }
 
-    /// Returns a whole number of the metadata, of any width.
+    /// Returns a whole number of the metadata, of any type and width.
     pub fn uint(&self, key: &str) -> Option<u64> {
         match self.metadata.get(key)? {
             Value::Uint(v) => Some(*v),
             Value::Int(v) => u64::try_from(*v).ok(),
+            // Some writers store whole numbers as floats. Up to 2^53 they are exact.
+            Value::Float(v) if v.fract() == 0.0 && (0.0..=9e15).contains(v) => Some(*v as u64),
             _ => None,
         }
     }
 
-    /// Returns a floating-point number of the metadata.
+    /// Returns a number of the metadata, of any type and width.
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.metadata.get(key)? {
             Value::Float(v) => Some(*v),
+            Value::Uint(v) => Some(*v as f64),
+            Value::Int(v) => Some(*v as f64),
             _ => None,
         }
     }
