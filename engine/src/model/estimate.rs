@@ -1,13 +1,12 @@
-//! What a model will need and cost, from its file's header alone: before anything is uploaded.
+//! What a model will need and cost, estimated from its file's header alone, before anything is uploaded.
 //!
 //! The figures per unit of work are measured in the compiled canister (bench/figures.json); the tests
 //! hold the estimates to within 10 % of what the canister then shows.
 
+use super::config::Config;
+use super::layout::{Layout, Matrix};
 use crate::Error;
-use crate::config::Config;
 use crate::kernels::linear::passes;
-use crate::kv::KvShape;
-use crate::layout::{Layout, Matrix};
 use weights::{ByteSource, GgufFile};
 
 /// Instructions of one column pair of a row group in the inner loop (8 multiply-accumulates), and of a
@@ -23,24 +22,36 @@ const ATTENTION: f64 = 0.965;
 /// Instructions of a byte of the file: receiving, SHA-256.
 const RECEIVE: f64 = 4.58;
 const HASH: f64 = 77.3;
-/// Instructions of packing a weight, of storing and filling a packed byte, of a word of the vocabulary, of a
-/// merge.
+/// Instructions of packing a weight, of storing and filling a packed byte, of a token of the vocabulary,
+/// of a merge.
 const PACK: f64 = 2.8;
 const STORE: f64 = 1.65;
 const FILL: f64 = 1.3;
-const WORD: f64 = 1_010.0;
+const TOKEN: f64 = 1_010.0;
 const MERGE: f64 = 715.0;
-/// Bytes of heap besides a model's own: program, stack, buffers.
+/// Bytes of heap that do not depend on the model: program, stack, buffers.
 const PROGRAM_BYTES: u64 = 12 << 20;
-/// Bytes of heap of a word or a merge besides its text.
-const WORD_BYTES: u64 = 40;
+/// Bytes of heap of a token or a merge besides its text.
+const TOKEN_BYTES: u64 = 40;
 
 /// What a model needs and costs.
+///
+/// ```no_run
+/// use engine::model::Estimate;
+/// use weights::gguf::source::FileSource;
+/// let estimate = Estimate::of(&FileSource::open("model.gguf")?)?;
+/// println!("{} instructions a token", estimate.decode_instructions(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
+    /// `general.architecture`.
     pub architecture: &'static str,
+    /// Number of weights.
     pub parameters: u64,
+    /// Number of layers.
     pub layers: usize,
+    /// Number of tokens.
     pub vocabulary: usize,
     /// Longest context of the model (tokens).
     pub context_length: usize,
@@ -81,25 +92,26 @@ impl Estimate {
             .layers
             .iter()
             .map(|l| {
-                let matrices = [&l.qkv, &l.output, &l.gate_up, &l.down];
+                let [input, output] = l.mixer.matrices();
+                let matrices = [input, output, &l.gate_up, &l.down];
                 matrices.map(matrix).iter().sum::<f64>() + values as f64 * VALUE
             })
             .sum();
         let head_work = matrix(&layout.head) + c.vocabulary as f64 * LOGIT;
         let (packed, len) = (layout.bytes as f64, source.len() as f64);
         let mut text_bytes = 0;
-        file.for_each_string(source, "tokenizer.ggml.tokens", |_, word| {
-            text_bytes += word.len() as u64;
+        file.for_each_string(source, "tokenizer.ggml.tokens", |_, token| {
+            text_bytes += token.len() as u64;
             Ok(())
         })?;
         let merges = file.array_len("tokenizer.ggml.merges").unwrap_or(0);
-        let words = c.vocabulary as f64 * WORD + merges as f64 * MERGE;
-        let tokenizer = text_bytes + (c.vocabulary as u64 + merges) * WORD_BYTES;
+        let tokens = c.vocabulary as f64 * TOKEN + merges as f64 * MERGE;
+        let tokenizer = text_bytes + (c.vocabulary as u64 + merges) * TOKEN_BYTES;
         let load =
-            len * (RECEIVE + HASH) + layout.parameters as f64 * PACK + packed * STORE + words;
-        let kv = KvShape::of(c).block_bytes() as u64;
+            len * (RECEIVE + HASH) + layout.parameters as f64 * PACK + packed * STORE + tokens;
+        let kv = c.kv_shape().block_bytes() as u64;
         Ok(Self {
-            architecture: c.architecture.name(),
+            architecture: c.family.name,
             parameters: layout.parameters,
             layers: c.layers,
             vocabulary: c.vocabulary,
@@ -109,14 +121,14 @@ impl Estimate {
             stable_bytes: source.len() + layout.bytes,
             kv_bytes_per_token: kv / crate::kernels::attention::BLOCK as u64,
             load_instructions: load as u64,
-            restore_instructions: (packed * FILL + words) as u64,
+            restore_instructions: (packed * FILL + tokens) as u64,
             layers_work,
             head_work,
             config,
         })
     }
 
-    /// Instructions of attention for the token at `position` (tokens before it).
+    /// Returns the instructions of attention for the token at `position` (the number of tokens before it).
     fn attention(&self, position: usize) -> f64 {
         let c = &self.config;
         let seen: usize = (0..c.layers)
@@ -128,12 +140,12 @@ impl Estimate {
         2.0 * (seen * c.heads * c.head_dim) as f64 * ATTENTION
     }
 
-    /// Instructions to generate the token at `position` (tokens before it).
+    /// Returns the instructions to generate the token at `position` (the number of tokens before it).
     pub fn decode_instructions(&self, position: usize) -> u64 {
         (self.layers_work + self.head_work + self.attention(position)) as u64
     }
 
-    /// Instructions to read a prompt's token at `position`.
+    /// Returns the instructions to read a prompt's token at `position`.
     pub fn prefill_instructions(&self, position: usize) -> u64 {
         (self.layers_work + self.attention(position)) as u64
     }

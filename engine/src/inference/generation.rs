@@ -1,20 +1,21 @@
-//! One generation: prompt tokens are read, then tokens are drawn one after another. It can pause
+//! One generation: prompt tokens are read, then tokens are sampled one after another. It can pause
 //! anywhere; what must last is plain data.
 
+use super::budget::{InstructionBudget, WorkKind};
+use super::forward::{Forward, Stage, TokenInput, Workspace};
+use super::sampler::{PENALTY_WINDOW, SamplerOptions};
+use super::text_stream::TextStream;
 use crate::Error;
-use crate::forward::{Forward, Place, Stage, Workspace};
-use crate::kv::KvCache;
+use crate::kv_cache::KvCache;
 use crate::model::Model;
-use crate::pacer::{Pacer, Piece};
-use crate::sampler::{PENALTY_WINDOW, SamplerOptions};
-use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
 
-/// What is asked for.
+/// A request for text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
+    /// How tokens are chosen.
     pub sampler: SamplerOptions,
-    /// Most tokens to draw.
+    /// Most tokens to sample.
     pub max_tokens: usize,
     /// Longest context: prompt and answer (tokens).
     pub max_context: usize,
@@ -25,18 +26,22 @@ pub struct Request {
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
+    /// The model ended its text.
     EndOfText,
+    /// [`Request::max_tokens`] were sampled.
     MaxTokens,
+    /// The text reached one of [`Request::stops`].
     Stop,
+    /// [`Request::max_context`] is reached.
     ContextFull,
 }
 
-/// What a step came to.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The budget is used up: step again in the next message.
     Paused,
-    /// A token was drawn.
+    /// A token was sampled.
     Token(u32),
     /// Nothing more will come.
     Finished(FinishReason),
@@ -47,29 +52,35 @@ pub enum Step {
 pub struct Spent {
     /// Layers of prompt tokens.
     pub prompt: u64,
-    /// Output heads, sampling, and layers of drawn tokens.
+    /// Output heads, sampling, and layers of sampled tokens.
     pub generate: u64,
 }
 
 /// A generation's durable state.
 #[derive(Debug, Clone)]
 pub struct Generation {
+    /// Distinguishes generations that share a workspace.
     pub id: u64,
+    /// What was asked for.
     pub request: Request,
-    /// Prompt, then what was drawn.
+    /// The prompt, then what was sampled.
     pub tokens: Vec<u32>,
+    /// Number of tokens of the prompt.
     pub prompt_tokens: usize,
     /// Positions whose rows in the KV cache are complete.
     pub computed: usize,
     /// The token at position `computed`, on its way.
     pub forward: Forward,
+    /// The text so far.
     pub text: TextStream,
+    /// Instructions so far.
     pub spent: Spent,
+    /// Why it ended, once it has.
     pub finished: Option<FinishReason>,
 }
 
 impl Generation {
-    /// Whether a prompt can be generated from.
+    /// Checks a request.
     ///
     /// # Errors
     /// Those of [`Self::new`].
@@ -89,6 +100,8 @@ impl Generation {
         Ok(())
     }
 
+    /// Returns a generation that has not begun.
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an empty prompt, [`Error::PromptTooLong`] if it leaves no
     /// room for one token.
@@ -107,19 +120,22 @@ impl Generation {
         })
     }
 
-    /// Tokens drawn so far.
+    /// Returns the tokens sampled so far.
     pub fn generated(&self) -> &[u32] {
         &self.tokens[self.prompt_tokens..]
     }
 
-    /// Goes on until a token is drawn, the generation ends, or the pacer says stop.
+    /// Continues until a token is sampled, the generation ends, or the budget is used up.
+    ///
+    /// # Errors
+    /// Those of [`Forward::run_layers`] and [`Forward::run_head`].
     pub fn step(
         &mut self,
         model: &Model,
         tokenizer: &Tokenizer,
         ws: &mut Workspace,
         kv: &mut KvCache,
-        pacer: &mut Pacer<'_>,
+        budget: &mut InstructionBudget<'_>,
     ) -> Result<Step, Error> {
         if let Some(reason) = self.finished {
             return Ok(Step::Finished(reason));
@@ -129,24 +145,24 @@ impl Generation {
         }
         loop {
             let last = self.computed + 1 == self.tokens.len();
-            let place = Place {
+            let input = TokenInput {
                 generation: self.id,
                 position: self.computed,
                 token: self.tokens[self.computed],
-                logits: false,
             };
-            if self.forward.stage != Stage::Head {
-                let start = pacer.used();
-                let done = self.forward.advance(model, ws, kv, place, pacer)?;
-                self.spend(place.position, pacer.used() - start);
+            if self.forward.stage() != Stage::Head {
+                let start = budget.used();
+                let done = self.forward.run_layers(model, ws, kv, input, budget)?;
+                self.spend(input.position, budget.used() - start);
                 if !done {
                     return Ok(Step::Paused);
                 }
-                self.forward.stage = if last { Stage::Head } else { Stage::Start };
             }
             if last {
-                return self.draw(model, tokenizer, ws, kv, place, pacer);
+                return self.draw(model, tokenizer, ws, input, budget);
             }
+            // Only the last token needs the head.
+            self.forward.restart();
             self.computed += 1;
         }
     }
@@ -166,36 +182,30 @@ impl Generation {
         model: &Model,
         tokenizer: &Tokenizer,
         ws: &mut Workspace,
-        kv: &mut KvCache,
-        place: Place,
-        pacer: &mut Pacer<'_>,
+        input: TokenInput,
+        budget: &mut InstructionBudget<'_>,
     ) -> Result<Step, Error> {
-        let start = pacer.used();
-        let place = Place {
-            logits: true,
-            ..place
-        };
-        if !self.forward.advance(model, ws, kv, place, pacer)? {
-            self.spent.generate += pacer.used() - start;
+        let start = budget.used();
+        if !self.forward.run_head(model, ws, input, budget)? {
+            self.spent.generate += budget.used() - start;
             return Ok(Step::Paused);
         }
-        let words = model.config.vocabulary;
-        let sampled = pacer.run(Piece::Sample, words as u64, || {
+        let vocabulary = model.config.vocabulary;
+        let sampled = budget.run(WorkKind::Sample, vocabulary as u64, || {
             let recent = &self.tokens[self.tokens.len().saturating_sub(PENALTY_WINDOW)..];
             let draw = self.generated().len() as u64;
             Ok(self
                 .request
                 .sampler
-                .sample(&mut ws.logits[..words], recent, draw))
+                .sample(&mut ws.logits[..vocabulary], recent, draw))
         })?;
-        self.spent.generate += pacer.used() - start;
+        self.spent.generate += budget.used() - start;
         let Some(token) = sampled else {
             // The logits are lost if another generation comes between: the head runs again.
-            self.forward.stage = Stage::Head;
             return Ok(Step::Paused);
         };
         self.computed += 1;
-        self.forward.stage = Stage::Start;
+        self.forward.restart();
         if tokenizer.is_end(token) {
             return Ok(self.finish(FinishReason::EndOfText));
         }

@@ -1,22 +1,12 @@
-//! GGUF v2 and v3, read from a [`ByteSource`] without holding the file.
-//!
-//! ```text
-//! magic "GGUF" | version u32 | tensor count u64 | metadata count u64
-//! metadata:  key string | type u32 | value           (string = length u64 + bytes)
-//! tensors:   name string | dims u32 | dim u64 × dims (columns first) | type u32 | offset u64
-//! padding to general.alignment (default 32)
-//! tensor data; a tensor's offset counts from here and is aligned
-//! ```
-//! Source: the GGUF specification in the ggml repository. Every length is checked against the
-//! bytes that are there before anything is allocated, so a crafted file costs at most one walk of
-//! its header.
+//! The header: metadata and tensor entries.
 
+use super::cursor::Cursor;
+use super::dtype::GgmlType;
+use super::source::ByteSource;
 use crate::Error;
-use crate::dtype::GgmlType;
-use crate::source::ByteSource;
 use std::collections::{BTreeMap, HashMap};
 
-/// A header may be at most this long (bytes): vocabularies of a million words fit.
+/// Longest header that is read (bytes): vocabularies of a million tokens fit.
 pub const MAX_HEADER_BYTES: u64 = 128 << 20;
 const MAX_NAME_BYTES: u64 = 65_535;
 const MAX_SCALAR_STRING_BYTES: u64 = 4 << 20;
@@ -25,14 +15,20 @@ const MAX_TENSORS: u64 = 65_536;
 const MAX_DIMS: u32 = 4;
 const MAX_NESTING: u32 = 4;
 
-/// A metadata value. Arrays stay in the file: only where they are is kept.
+/// A metadata value. Arrays stay in the file: only their place is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// An unsigned whole number of any width.
     Uint(u64),
+    /// A signed whole number of any width.
     Int(i64),
+    /// A floating-point number of either width.
     Float(f64),
+    /// A boolean.
     Bool(bool),
+    /// A string.
     String(String),
+    /// An array of any type.
     Array(ArrayRef),
 }
 
@@ -43,13 +39,14 @@ pub struct ArrayRef {
     pub element_type: u32,
     /// Number of elements.
     pub len: u64,
-    /// Where the first element begins (bytes from the start of the file).
+    /// Offset of the first element (bytes from the start of the file).
     pub offset: u64,
 }
 
 /// A tensor's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
+    /// Block format.
     pub dtype: GgmlType,
     /// Contiguous dimension (weights in a row).
     pub cols: u64,
@@ -62,29 +59,45 @@ pub struct TensorInfo {
 }
 
 /// The header of a GGUF file.
+///
+/// ```
+/// use weights::GgufFile;
+/// // Version 3, no tensors, one metadata entry: `answer`, a u8 (type 0), 42.
+/// let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+/// bytes.extend(0u64.to_le_bytes());
+/// bytes.extend(1u64.to_le_bytes());
+/// bytes.extend(6u64.to_le_bytes());
+/// bytes.extend(b"answer\0\0\0\0\x2a");
+/// let file = GgufFile::read(&bytes)?;
+/// assert_eq!(file.uint("answer"), Some(42));
+/// # Ok::<(), weights::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct GgufFile {
+    /// Version of the format: 2 or 3.
     pub version: u32,
+    /// Metadata by key.
     pub metadata: BTreeMap<String, Value>,
+    /// Tensors by name.
     pub tensors: HashMap<String, TensorInfo>,
 }
 
 mod value_type {
-    pub const UINT8: u32 = 0;
-    pub const INT8: u32 = 1;
-    pub const UINT16: u32 = 2;
-    pub const INT16: u32 = 3;
-    pub const UINT32: u32 = 4;
-    pub const INT32: u32 = 5;
-    pub const FLOAT32: u32 = 6;
-    pub const BOOL: u32 = 7;
-    pub const STRING: u32 = 8;
-    pub const ARRAY: u32 = 9;
-    pub const UINT64: u32 = 10;
-    pub const INT64: u32 = 11;
-    pub const FLOAT64: u32 = 12;
+    pub(super) const UINT8: u32 = 0;
+    pub(super) const INT8: u32 = 1;
+    pub(super) const UINT16: u32 = 2;
+    pub(super) const INT16: u32 = 3;
+    pub(super) const UINT32: u32 = 4;
+    pub(super) const INT32: u32 = 5;
+    pub(super) const FLOAT32: u32 = 6;
+    pub(super) const BOOL: u32 = 7;
+    pub(super) const STRING: u32 = 8;
+    pub(super) const ARRAY: u32 = 9;
+    pub(super) const UINT64: u32 = 10;
+    pub(super) const INT64: u32 = 11;
+    pub(super) const FLOAT64: u32 = 12;
 
-    pub fn fixed_size(t: u32) -> Option<u64> {
+    pub(super) fn fixed_size(t: u32) -> Option<u64> {
         Some(match t {
             UINT8 | INT8 | BOOL => 1,
             UINT16 | INT16 => 2,
@@ -92,101 +105,6 @@ mod value_type {
             UINT64 | INT64 | FLOAT64 => 8,
             _ => return None,
         })
-    }
-}
-
-/// A buffered reader over a source: forward reads with a small window.
-pub(crate) struct Cursor<'a, S: ByteSource + ?Sized> {
-    source: &'a S,
-    pub(crate) pos: u64,
-    limit: u64,
-    buf: Vec<u8>,
-    buf_start: u64,
-}
-
-const WINDOW: u64 = 64 << 10;
-
-impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
-    pub(crate) fn new(source: &'a S, pos: u64) -> Self {
-        let limit = source.len();
-        Self {
-            source,
-            pos,
-            limit,
-            buf: Vec::new(),
-            buf_start: 0,
-        }
-    }
-
-    /// The next `n` bytes. Short where they are in the window already: headers are read a few
-    /// bytes at a time, hundreds of thousands of times.
-    #[inline(always)]
-    fn bytes(&mut self, n: u64, what: &str) -> Result<&[u8], Error> {
-        let inside = self.pos.wrapping_sub(self.buf_start);
-        let start = match self.buf.len() as u64 {
-            len if inside <= len && n <= len - inside => inside as usize,
-            _ => self.refill(n, what)?,
-        };
-        self.pos += n;
-        Ok(&self.buf[start..start + n as usize])
-    }
-
-    /// Has the window begin at the position and hold at least `n` bytes; gives where in it they are.
-    #[cold]
-    #[inline(never)]
-    fn refill(&mut self, n: u64, what: &str) -> Result<usize, Error> {
-        if self.pos > self.limit || n > self.limit - self.pos {
-            return Err(Error::malformed(format!(
-                "{what} of {n} bytes at {} passes the end ({})",
-                self.pos, self.limit
-            )));
-        }
-        let take = n.max(WINDOW).min(self.limit - self.pos);
-        self.buf.resize(take as usize, 0);
-        self.source.read_at(self.pos, &mut self.buf)?;
-        self.buf_start = self.pos;
-        Ok(0)
-    }
-
-    fn skip(&mut self, n: u64, what: &str) -> Result<(), Error> {
-        if self.pos > self.limit || n > self.limit - self.pos {
-            return Err(Error::malformed(format!(
-                "{what} of {n} bytes at {} passes the end ({})",
-                self.pos, self.limit
-            )));
-        }
-        self.pos += n;
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Error> {
-        match self.bytes(N as u64, what)?.first_chunk() {
-            Some(bytes) => Ok(*bytes),
-            None => Ok([0; N]),
-        }
-    }
-
-    pub(crate) fn u32(&mut self, what: &str) -> Result<u32, Error> {
-        Ok(u32::from_le_bytes(self.array(what)?))
-    }
-
-    #[inline(always)]
-    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, Error> {
-        Ok(u64::from_le_bytes(self.array(what)?))
-    }
-
-    pub(crate) fn string(&mut self, max: u64, what: &str) -> Result<String, Error> {
-        let n = self.u64(what)?;
-        if n > max {
-            return Err(Error::malformed(format!(
-                "{what} of {n} bytes (at most {max})"
-            )));
-        }
-        let bytes = self.bytes(n, what)?;
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|_| Error::malformed(format!("{what} is not UTF-8")))
     }
 }
 
@@ -253,31 +171,38 @@ impl GgufFile {
         })
     }
 
-    /// A tensor by name.
+    /// Returns a tensor by name.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo, Error> {
         self.tensors
             .get(name)
             .ok_or_else(|| Error::Unsupported(format!("tensor {name} is missing")))
     }
 
-    /// A whole number of the metadata, whatever its width.
+    /// Returns a whole number of the metadata, of any type and width.
     pub fn uint(&self, key: &str) -> Option<u64> {
         match self.metadata.get(key)? {
             Value::Uint(v) => Some(*v),
             Value::Int(v) => u64::try_from(*v).ok(),
+            // Some writers store whole numbers as floats. Up to 2^53 they are exact.
+            Value::Float(v) if v.fract() == 0.0 && (0.0..=9e15).contains(v) => Some(*v as u64),
             _ => None,
         }
     }
 
-    /// A floating-point number of the metadata.
+    /// Returns a number of the metadata, of any type and width.
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.metadata.get(key)? {
             Value::Float(v) => Some(*v),
+            Value::Uint(v) => Some(*v as f64),
+            Value::Int(v) => Some(*v as f64),
             _ => None,
         }
     }
 
-    /// A string of the metadata.
+    /// Returns a string of the metadata.
     pub fn string(&self, key: &str) -> Option<&str> {
         match self.metadata.get(key)? {
             Value::String(v) => Some(v),
@@ -285,7 +210,7 @@ impl GgufFile {
         }
     }
 
-    /// A boolean of the metadata.
+    /// Returns a boolean of the metadata.
     pub fn bool(&self, key: &str) -> Option<bool> {
         match self.metadata.get(key)? {
             Value::Bool(v) => Some(*v),
@@ -293,7 +218,7 @@ impl GgufFile {
         }
     }
 
-    /// Number of elements of an array of the metadata.
+    /// Returns the number of elements of an array of the metadata.
     pub fn array_len(&self, key: &str) -> Option<u64> {
         match self.metadata.get(key)? {
             Value::Array(a) => Some(a.len),
@@ -309,8 +234,11 @@ impl GgufFile {
         }
     }
 
-    /// Calls `f` with each string of an array, in order; `Ok(None)` if the key is absent, else how
-    /// many there were. The strings need not be UTF-8.
+    /// Calls `f` with the index and the bytes of each string of an array, in order. The strings need not
+    /// be UTF-8. Returns the number of strings; `None` if the key is absent.
+    ///
+    /// # Errors
+    /// Those of `f`; [`Error::Malformed`] if the key is not an array of strings.
     pub fn for_each_string<S: ByteSource + ?Sized>(
         &self,
         source: &S,
@@ -328,7 +256,10 @@ impl GgufFile {
         Ok(Some(a.len))
     }
 
-    /// An array of 32-bit whole numbers.
+    /// Returns an array of signed 32-bit numbers; `None` if the key is absent.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the key has another type.
     pub fn ints<S: ByteSource + ?Sized>(
         &self,
         source: &S,
@@ -337,7 +268,10 @@ impl GgufFile {
         self.array_of_4(source, key, value_type::INT32, i32::from_le_bytes)
     }
 
-    /// An array of 32-bit floats.
+    /// Returns an array of 32-bit floats; `None` if the key is absent.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the key has another type.
     pub fn floats<S: ByteSource + ?Sized>(
         &self,
         source: &S,
@@ -365,7 +299,7 @@ impl GgufFile {
     }
 }
 
-pub(crate) fn read_value<S: ByteSource + ?Sized>(
+pub(super) fn read_value<S: ByteSource + ?Sized>(
     c: &mut Cursor<'_, S>,
     kind: u32,
     key: &str,
@@ -407,7 +341,7 @@ fn skip_array<S: ByteSource + ?Sized>(
     } else if element_type == value_type::STRING {
         for _ in 0..len {
             let n = c.u64(key)?;
-            // Where it passes the end, the next read says so.
+            // If this passes the end, the next read fails.
             c.pos = c.pos.saturating_add(n);
         }
         c.skip(0, key)?;

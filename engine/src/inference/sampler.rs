@@ -5,7 +5,7 @@ use crate::Error;
 use crate::kernels::exp::exp;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
-use weights::simd::V128;
+use weights::simd::{V128, Vector};
 
 /// Tokens the repetition penalty looks back on.
 pub const PENALTY_WINDOW: usize = 64;
@@ -23,6 +23,7 @@ pub struct SamplerOptions {
     pub top_p: f32,
     /// Divides positive and multiplies negative logits of recent tokens; 1: nothing.
     pub repetition_penalty: f32,
+    /// Of the random numbers.
     pub seed: u64,
 }
 
@@ -40,6 +41,9 @@ impl Default for SamplerOptions {
 
 impl SamplerOptions {
     /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], naming the option.
     pub fn validate(&self) -> Result<(), Error> {
         let within = |name: &str, v: f32, min: f32, max: f32| {
             if v >= min && v <= max {
@@ -54,8 +58,14 @@ impl SamplerOptions {
         within("repetition_penalty", self.repetition_penalty, 0.1, 10.0)
     }
 
-    /// Chooses a token. `logits` are changed; `recent` are the tokens before, newest last; `draw`
-    /// counts the draws of this generation.
+    /// Returns the chosen token. `logits` are changed; `recent` are the tokens before, newest last; `draw`
+    /// counts the tokens sampled in this generation.
+    ///
+    /// ```
+    /// use engine::SamplerOptions;
+    /// let greedy = SamplerOptions::default();
+    /// assert_eq!(greedy.sample(&mut [0.1, 2.0, -1.0], &[], 0), 1);
+    /// ```
     pub fn sample(&self, logits: &mut [f32], recent: &[u32], draw: u64) -> u32 {
         if self.repetition_penalty != 1.0 {
             self.penalize(logits, recent);
@@ -151,7 +161,7 @@ fn weigh(logits: &mut [f32], max: f32, factor: f32) {
     let (max, factor) = (V128::splat_f32(max), V128::splat_f32(factor));
     let (quads, rest) = logits.as_chunks_mut::<4>();
     for q in quads {
-        // Safety: a chunk is four floats.
+        // SAFETY: a chunk is four floats.
         unsafe { exp(V128::load(q.as_ptr()).sub(max).mul(factor)).store(q.as_mut_ptr()) };
     }
     for x in rest {
@@ -159,7 +169,7 @@ fn weigh(logits: &mut [f32], max: f32, factor: f32) {
     }
 }
 
-/// The index of the largest value, the first of equals.
+/// Returns the index of the largest value, the first of equals.
 pub fn argmax(values: &[f32]) -> u32 {
     const BLOCK: usize = 512;
     let mut best = f32::NEG_INFINITY;
@@ -168,7 +178,7 @@ pub fn argmax(values: &[f32]) -> u32 {
         let (quads, rest) = block.as_chunks::<4>();
         let mut max = V128::splat_f32(f32::NEG_INFINITY);
         for q in quads {
-            // Safety: a chunk is four floats.
+            // SAFETY: a chunk is four floats.
             max = max.pmax(unsafe { V128::load(q.as_ptr()) });
         }
         let max = rest

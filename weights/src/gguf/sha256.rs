@@ -1,4 +1,4 @@
-//! SHA-256 that can stop after any block and go on from a stored state.
+//! SHA-256 (FIPS 180-4) that can stop after any block and continue from a stored state.
 
 use sha2::digest::generic_array::GenericArray;
 
@@ -17,6 +17,15 @@ const INITIAL: [u32; 8] = [
 ];
 
 /// The state of a hash in the middle of a file. Plain data: 40 bytes to store.
+///
+/// ```
+/// use weights::gguf::sha256::{BLOCK, Sha256State};
+/// let data = [7; 3 * BLOCK + 5];
+/// let mut paused = Sha256State::default();
+/// paused.update(&data[..2 * BLOCK]);
+/// let whole = Sha256State::default().finish(&data);
+/// assert_eq!(paused.finish(&data[2 * BLOCK..]), whole);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sha256State {
     /// Chaining value.
@@ -35,7 +44,7 @@ impl Default for Sha256State {
 }
 
 impl Sha256State {
-    /// Hashes whole blocks; `data.len()` must be a multiple of [`BLOCK`] (a rest is ignored).
+    /// Hashes whole blocks. `data.len()` must be a multiple of [`BLOCK`]; a remainder is ignored.
     pub fn update(&mut self, data: &[u8]) {
         let whole = data.len() / BLOCK * BLOCK;
         let blocks = &data[..whole];
@@ -48,7 +57,7 @@ impl Sha256State {
         self.done += whole as u64;
     }
 
-    /// Hashes the last bytes (any length) and gives the digest.
+    /// Hashes the last bytes (any length) and returns the digest.
     pub fn finish(mut self, rest: &[u8]) -> [u8; 32] {
         self.update(rest);
         let tail = &rest[rest.len() / BLOCK * BLOCK..];

@@ -1,39 +1,47 @@
 //! The forward pass of one token, as a machine that can stop between layers (and within the head).
 
+use super::budget::{InstructionBudget, WorkKind};
+use super::{attention, short_conv};
 use crate::Error;
-use crate::config::Config;
-use crate::kernels::attention::{Scratch, attend};
+use crate::kernels::attention::Scratch;
 use crate::kernels::quantize::Quantized;
 use crate::kernels::rope::RopeTable;
 use crate::kernels::{activation, norm};
-use crate::kv::KvCache;
-use crate::layout::Layer;
-use crate::model::Model;
-use crate::pacer::{Pacer, Piece};
+use crate::kv_cache::KvCache;
+use crate::model::layout::{Layer, Mixer};
+use crate::model::rope::RopeScaling;
+use crate::model::{Config, Model};
 use weights::pack::{LANES, unpack_row};
 
-/// Where a token's forward pass stands.
+/// Where a token's forward pass stands: what must last while it is paused, with the residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing is done.
     Start,
     /// Layers before this one are done.
     Layer(u32),
-    /// All layers are done; the logits are wanted.
+    /// All layers are done; the head may run, again if need be.
     Head,
-    /// The logits (if wanted) are in the workspace.
-    Done,
 }
 
-/// A token on its way. What must last while it is paused: 4 bytes for each unit of model width.
+/// A token on its way. It alone changes its stage.
+///
+/// To keep a paused pass, store [`Self::stage`] and [`Self::residual`]; [`Self::restore`] continues it.
+///
+/// ```
+/// use engine::inference::forward::{Forward, Stage};
+/// let paused = Forward::restore(Stage::Layer(7), vec![0.5; 64]);
+/// let again = Forward::restore(paused.stage(), paused.residual().to_vec());
+/// assert_eq!(again.stage(), Stage::Layer(7));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Forward {
-    pub stage: Stage,
-    /// The residual stream.
-    pub x: Vec<f32>,
+    stage: Stage,
+    /// The residual stream, `[dim]`.
+    x: Vec<f32>,
 }
 
-/// Who the head's partial results in a workspace belong to.
+/// Whose partial results of the head are in a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct HeadProgress {
     generation: u64,
@@ -44,42 +52,51 @@ struct HeadProgress {
 /// Scratch memory of the forward pass, used by one token after another.
 pub struct Workspace {
     normed: Vec<f32>,
-    qkv: Vec<f32>,
+    /// What the layer's mixer reads: queries, keys and values, or a convolution's gates and input.
+    pub(super) mixer_in: Vec<f32>,
     /// A row of the cache, for short convolutions.
-    seen: Vec<f32>,
-    attended: Vec<f32>,
+    pub(super) seen: Vec<f32>,
+    /// What the mixer writes.
+    pub(super) attended: Vec<f32>,
     gate_up: Vec<f32>,
     projected: Vec<f32>,
     quantized_dim: Quantized,
     quantized_q: Quantized,
     quantized_ffn: Quantized,
-    scratch: Scratch,
-    rope: RopeTable,
-    rope_local: Option<RopeTable>,
+    pub(super) scratch: Scratch,
+    pub(super) rope: RopeTable,
+    pub(super) rope_local: Option<RopeTable>,
     rope_position: Option<usize>,
-    /// One logit a word (padded to a multiple of four).
+    /// One logit for each token (padded to a multiple of four).
     pub logits: Vec<f32>,
     head: Option<HeadProgress>,
 }
 
-/// Row groups of the head between two looks at the meter: about one layer's work.
+/// Returns how many row groups of the head run between two looks at the meter: about one layer's work.
 fn head_piece_groups(c: &Config) -> usize {
     (c.layer_macs() as usize / (LANES * c.dim)).max(64)
 }
 
+fn rope_table(head_dim: usize, base: f64, scaling: &RopeScaling) -> RopeTable {
+    RopeTable::new(
+        scaling.frequencies(head_dim, base),
+        scaling.magnitude as f32,
+    )
+}
+
 impl Workspace {
-    /// For a model.
+    /// Returns scratch memory for a model.
     pub fn new(c: &Config) -> Self {
         let padded = |n: usize| n.next_multiple_of(LANES);
         // A convolution has two gates and its input, and looks at rows of the cache.
-        let (qkv, seen) = match c.short_conv {
-            Some(_) => (3 * c.dim, 2 * c.cache_heads() * c.head_dim),
+        let (mixer_in, seen) = match c.short_conv {
+            Some(_) => (3 * c.dim, 2 * c.kv_shape().kv_heads * c.head_dim),
             None => (0, 0),
         };
-        let qkv = qkv.max(c.q_dim() + 2 * c.kv_dim());
+        let mixer_in = mixer_in.max(c.q_dim() + 2 * c.kv_dim());
         Self {
             normed: vec![0.0; c.dim],
-            qkv: vec![0.0; padded(qkv)],
+            mixer_in: vec![0.0; padded(mixer_in)],
             seen: vec![0.0; seen],
             attended: vec![0.0; c.q_dim()],
             gate_up: vec![0.0; padded(2 * c.ffn_dim)],
@@ -88,10 +105,10 @@ impl Workspace {
             quantized_q: Quantized::new(c.q_dim()),
             quantized_ffn: Quantized::new(c.ffn_dim),
             scratch: Scratch::new(c.head_dim),
-            rope: RopeTable::new(c.head_dim, c.rope_base, Some(&c.rope)),
+            rope: rope_table(c.head_dim, c.rope_base, &c.rope),
             rope_local: c
                 .sliding_window
-                .map(|w| RopeTable::new(c.head_dim, w.rope_base, None)),
+                .map(|w| rope_table(c.head_dim, w.rope_base, &RopeScaling::NONE)),
             rope_position: None,
             logits: vec![0.0; padded(c.vocabulary)],
             head: None,
@@ -110,55 +127,71 @@ impl Workspace {
     }
 }
 
-/// One token's place: which generation, which position, and whether logits are wanted.
+/// What a forward pass works on.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct TokenInput {
+    /// Whose token it is: results in the workspace belong to a generation.
     pub generation: u64,
+    /// The number of tokens before it.
     pub position: usize,
+    /// The token.
     pub token: u32,
-    pub logits: bool,
 }
 
 impl Forward {
-    /// At the start of a token.
+    /// Returns a pass at the start of a token.
     pub fn new() -> Self {
-        Self {
-            stage: Stage::Start,
-            x: Vec::new(),
-        }
+        Self::restore(Stage::Start, Vec::new())
     }
 
-    /// Goes on until this token is done (`true`) or the pacer says stop (`false`).
+    /// Returns a pass that continues from what [`Self::stage`] and [`Self::residual`] returned.
+    pub fn restore(stage: Stage, residual: Vec<f32>) -> Self {
+        Self { stage, x: residual }
+    }
+
+    /// Returns where the pass stands.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Returns the residual stream `[dim]`. At [`Stage::Start`] it has no meaning.
+    pub fn residual(&self) -> &[f32] {
+        &self.x
+    }
+
+    /// Begins again, for the next token.
+    pub fn restart(&mut self) {
+        self.stage = Stage::Start;
+    }
+
+    /// Runs the layers until all are done (`true`) or the budget is used up (`false`).
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] for the KV cache, [`Error::BudgetTooSmall`].
-    pub fn advance(
+    pub fn run_layers(
         &mut self,
         model: &Model,
         ws: &mut Workspace,
         kv: &mut KvCache,
-        place: Place,
-        pacer: &mut Pacer<'_>,
+        input: TokenInput,
+        budget: &mut InstructionBudget<'_>,
     ) -> Result<bool, Error> {
         let c = &model.config;
-        let position = place.position;
+        let position = input.position;
         if self.stage == Stage::Start {
             kv.grow(position + 1)?;
             self.x.resize(c.dim, 0.0);
-            embed(model, place.token, &mut self.x);
+            embed(model, input.token, &mut self.x);
             self.stage = Stage::Layer(0);
         }
         while let Stage::Layer(l) = self.stage {
             let Some(layer) = model.layout.layers.get(l as usize) else {
-                self.stage = if place.logits {
-                    Stage::Head
-                } else {
-                    Stage::Done
-                };
+                self.stage = Stage::Head;
                 break;
             };
             kv.grow(position + 1)?;
-            let ran = pacer.run(Piece::Layer, layer_units(c, l as usize, position), || {
+            let units = layer_units(c, l as usize, position);
+            let ran = budget.run(WorkKind::Layer, units, || {
                 ws.set_position(model, position);
                 run_layer(model, layer, l as usize, position, &mut self.x, ws, kv);
                 Ok(())
@@ -168,13 +201,23 @@ impl Forward {
             }
             self.stage = Stage::Layer(l + 1);
         }
-        if self.stage == Stage::Head {
-            if !run_head(model, &self.x, ws, place, pacer)? {
-                return Ok(false);
-            }
-            self.stage = Stage::Done;
-        }
         Ok(true)
+    }
+
+    /// Runs the output head after the layers, until the logits are in the workspace (`true`) or the
+    /// budget is used up (`false`). The stage stays [`Stage::Head`]: if the logits are lost, the head can
+    /// run again.
+    ///
+    /// # Errors
+    /// [`Error::BudgetTooSmall`].
+    pub fn run_head(
+        &self,
+        model: &Model,
+        ws: &mut Workspace,
+        input: TokenInput,
+        budget: &mut InstructionBudget<'_>,
+    ) -> Result<bool, Error> {
+        run_head(model, &self.x, ws, input, budget)
     }
 }
 
@@ -184,7 +227,7 @@ impl Default for Forward {
     }
 }
 
-/// Estimated work of a layer: its multiply-accumulates, attention's and a little for the rest.
+/// Returns the estimated work of a layer: its multiply-accumulates, attention's and a little for the rest.
 fn layer_units(c: &Config, layer: usize, position: usize) -> u64 {
     let seen = c
         .window(layer)
@@ -194,7 +237,7 @@ fn layer_units(c: &Config, layer: usize, position: usize) -> u64 {
     c.layer_macs() + attention + 20 * (c.dim + c.ffn_dim + c.q_dim()) as u64
 }
 
-/// The embedding of `token`, from its packed row.
+/// Writes the embedding of `token` to `x`, from its packed row.
 fn embed(model: &Model, token: u32, x: &mut [f32]) {
     let m = &model.layout.embedding;
     let row = (token as usize).min(m.shape.rows.saturating_sub(1));
@@ -219,7 +262,7 @@ fn run_layer(
 ) {
     let c = &model.config;
 
-    // Attention.
+    // Attention or convolution.
     norm::rms_norm(
         x,
         model.vector(&layer.attention_norm),
@@ -227,19 +270,18 @@ fn run_layer(
         &mut ws.normed,
     );
     ws.quantized_dim.set(&ws.normed);
-    let qkv = layer.qkv.shape;
+    let [input, output] = layer.mixer.matrices();
     model
-        .matrix(&layer.qkv)
-        .times(&ws.quantized_dim, 0..qkv.groups(), &mut ws.qkv);
-    match &layer.short_conv {
-        Some(taps) => convolve(c, model.vector(taps), index, position, ws, kv),
-        None => attention(model, layer, index, position, ws, kv),
+        .matrix(input)
+        .matvec(&ws.quantized_dim, 0..input.shape.groups(), &mut ws.mixer_in);
+    match &layer.mixer {
+        Mixer::Attention(a) => attention::run(model, a, index, position, ws, kv),
+        Mixer::ShortConv(s) => short_conv::run(c, model.vector(&s.taps), index, position, ws, kv),
     }
     ws.quantized_q.set(&ws.attended);
-    let output = layer.output.shape;
     model
-        .matrix(&layer.output)
-        .times(&ws.quantized_q, 0..output.groups(), &mut ws.projected);
+        .matrix(output)
+        .matvec(&ws.quantized_q, 0..output.shape.groups(), &mut ws.projected);
     let projected = &mut ws.projected[..c.dim];
     if let Some(post) = &layer.post_attention_norm {
         norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
@@ -252,14 +294,14 @@ fn run_layer(
     let gate_up = layer.gate_up.shape;
     model
         .matrix(&layer.gate_up)
-        .times(&ws.quantized_dim, 0..gate_up.groups(), &mut ws.gate_up);
+        .matvec(&ws.quantized_dim, 0..gate_up.groups(), &mut ws.gate_up);
     let (gate, up) = ws.gate_up.split_at_mut(c.ffn_dim);
-    activation::gate(c.activation, gate, &up[..c.ffn_dim]);
+    activation::gate(c.family.activation, gate, &up[..c.ffn_dim]);
     ws.quantized_ffn.set(gate);
     let down = layer.down.shape;
     model
         .matrix(&layer.down)
-        .times(&ws.quantized_ffn, 0..down.groups(), &mut ws.projected);
+        .matvec(&ws.quantized_ffn, 0..down.groups(), &mut ws.projected);
     let projected = &mut ws.projected[..c.dim];
     if let Some(post) = &layer.post_ffn_norm {
         norm::rms_norm_in_place(projected, model.vector(post), c.norm_eps);
@@ -267,106 +309,21 @@ fn run_layer(
     norm::add(x, projected);
 }
 
-/// Attention of every head, from the queries, keys and values in the workspace.
-fn attention(
-    model: &Model,
-    layer: &Layer,
-    index: usize,
-    position: usize,
-    ws: &mut Workspace,
-    kv: &mut KvCache,
-) {
-    let c = &model.config;
-    let (q, rest) = ws.qkv.split_at_mut(c.q_dim());
-    let (k, rest) = rest.split_at_mut(c.kv_dim());
-    let v = &mut rest[..c.kv_dim()];
-    if let Some([q_bias, k_bias, v_bias]) = &layer.qkv_bias {
-        norm::add(q, model.vector(q_bias));
-        norm::add(k, model.vector(k_bias));
-        norm::add(v, model.vector(v_bias));
-    }
-    if let (Some(q_norm), Some(k_norm)) = (&layer.q_norm, &layer.k_norm) {
-        for head in q.chunks_exact_mut(c.head_dim) {
-            norm::rms_norm_in_place(head, model.vector(q_norm), c.norm_eps);
-        }
-        for head in k.chunks_exact_mut(c.head_dim) {
-            norm::rms_norm_in_place(head, model.vector(k_norm), c.norm_eps);
-        }
-    }
-    let window = c.window(index);
-    let rope = match (&window, &ws.rope_local) {
-        (Some(_), Some(local)) => local,
-        _ => &ws.rope,
-    };
-    if c.has_rope(index) {
-        rope.rotate(c.rope_pairs, q);
-        rope.rotate(c.rope_pairs, k);
-    }
-    kv.write(position, index, k, v);
-
-    let seen = window.map_or(0, |w| (position + 1).saturating_sub(w.size))..position + 1;
-    let scale = 1.0 / (c.head_dim as f32).sqrt();
-    let group = c.heads / c.kv_heads;
-    let heads = q
-        .chunks_exact(c.head_dim)
-        .zip(ws.attended.chunks_exact_mut(c.head_dim));
-    for (h, (q, out)) in heads.enumerate() {
-        let units = |block| kv.unit(block, index, h / group);
-        attend(q, scale, units, seen.clone(), &mut ws.scratch, out);
-    }
-}
-
-/// A short convolution with a gate on either side (LFM2): `C · Σ_j w_j (B · x)_(p-j)`, channel by
-/// channel. What earlier positions brought is in the cache, in place of keys and values; so whatever
-/// keeps, drops or shares rows of a cache does so here too.
-fn convolve(
-    c: &Config,
-    taps: &[f32],
-    index: usize,
-    position: usize,
-    ws: &mut Workspace,
-    kv: &mut KvCache,
-) {
-    let (b, rest) = ws.qkv.split_at_mut(c.dim);
-    let (gate, x) = rest.split_at_mut(c.dim);
-    let len = taps.len() / c.dim;
-    ws.seen.fill(0.0);
-    for ((seen, b), x) in ws.seen.iter_mut().zip(b).zip(x) {
-        *seen = *b * *x;
-    }
-    let out = &mut ws.attended;
-    for ((out, new), taps) in out.iter_mut().zip(&ws.seen).zip(taps.chunks_exact(len)) {
-        *out = new * taps[len - 1];
-    }
-    let half = ws.seen.len() / 2;
-    let (k, v) = ws.seen.split_at(half);
-    kv.write(position, index, k, v);
-    for back in 1..len.min(position + 1) {
-        kv.read(position - back, index, &mut ws.seen);
-        for ((out, old), taps) in out.iter_mut().zip(&ws.seen).zip(taps.chunks_exact(len)) {
-            *out += old * taps[len - 1 - back];
-        }
-    }
-    for (out, gate) in out.iter_mut().zip(gate) {
-        *out *= *gate;
-    }
-}
-
-/// The output head, a piece of its rows at a time. The pieces done wait in the workspace; if
-/// another generation used it meanwhile, the head begins again.
+/// The output head, some of its rows at a time. The results wait in the workspace; if another generation
+/// uses it meanwhile, the head begins again.
 fn run_head(
     model: &Model,
     x: &[f32],
     ws: &mut Workspace,
-    place: Place,
-    pacer: &mut Pacer<'_>,
+    input: TokenInput,
+    budget: &mut InstructionBudget<'_>,
 ) -> Result<bool, Error> {
     let c = &model.config;
-    let Place {
+    let TokenInput {
         generation,
         position,
         ..
-    } = place;
+    } = input;
     let mut done = match ws.head {
         Some(h) if h.generation == generation && h.position == position => h.groups,
         _ => 0,
@@ -381,11 +338,11 @@ fn run_head(
     ws.quantized_dim.set(&ws.normed);
     while done < shape.groups() {
         let n = head_piece_groups(c).min(shape.groups() - done);
-        let ran = pacer.run(Piece::Head, (n * LANES * c.dim) as u64, || {
+        let ran = budget.run(WorkKind::Head, (n * LANES * c.dim) as u64, || {
             let out = &mut ws.logits[done * LANES..(done + n) * LANES];
             model
                 .matrix(&model.layout.head)
-                .times(&ws.quantized_dim, done..done + n, out);
+                .matvec(&ws.quantized_dim, done..done + n, out);
             Ok(())
         })?;
         if ran.is_none() {

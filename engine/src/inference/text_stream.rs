@@ -13,10 +13,10 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    /// Takes a token; `true` if a stop string is complete (it and what follows are left out).
+    /// Takes a token. Returns `true` if a stop string is complete (it and what follows are left out).
     pub fn push(&mut self, token: u32, tokenizer: &Tokenizer, stops: &[String]) -> bool {
         tokenizer.decode(token, &mut self.pending);
-        self.settle(stops)
+        self.flush_certain_text(stops)
     }
 
     /// No more tokens: what is pending becomes text.
@@ -26,7 +26,7 @@ impl TextStream {
     }
 
     /// Moves what is certain from `pending` to `text`.
-    fn settle(&mut self, stops: &[String]) -> bool {
+    fn flush_certain_text(&mut self, stops: &[String]) -> bool {
         let first = stops
             .iter()
             .filter_map(|s| {
@@ -56,7 +56,7 @@ impl TextStream {
     }
 }
 
-/// Length of the longest end of `bytes` that begins `stop`.
+/// Returns the length of the longest end of `bytes` that begins `stop`.
 fn held_back(bytes: &[u8], stop: &[u8]) -> usize {
     let longest = bytes.len().min(stop.len().saturating_sub(1));
     (1..=longest)
@@ -65,7 +65,7 @@ fn held_back(bytes: &[u8], stop: &[u8]) -> usize {
         .unwrap_or(0)
 }
 
-/// Length of an unfinished but so far valid character at the end.
+/// Returns the length of an unfinished but so far valid character at the end.
 fn unfinished(bytes: &[u8]) -> usize {
     for n in 1..=bytes.len().min(3) {
         let tail = &bytes[bytes.len() - n..];
@@ -100,7 +100,7 @@ mod tests {
                 t.pending.extend_from_slice(&rest[..n]);
                 rest = &rest[n..];
                 let shown = t.text.clone();
-                stopped = t.settle(&stops);
+                stopped = t.flush_certain_text(&stops);
                 prop_assert!(t.text.starts_with(&shown));
                 let replaced = t.text.contains('\u{fffd}');
                 prop_assert!(!replaced);

@@ -1,51 +1,57 @@
-//! Quantization blocks to `f32`, as ggml defines them (`ggml-quants.c`, `dequantize_row_*`).
+//! Quantization blocks to `f32`: one function for each block format, named in the table of
+//! [`GgmlType`]. Source: `dequantize_row_*` in ggml-quants.c.
+//!
+//! Block sizes come from the table; a function that does not fit its row does not compile.
 
-use crate::dtype::GgmlType;
-use half::{bf16, f16};
+use super::dtype::GgmlType;
+use super::dtype::GgmlType::*;
 
-/// Dequantizes one row. `bytes` holds `out.len() / block_len` whole blocks of `dtype`.
+/// Dequantizes one row: `bytes` holds `out.len() / dtype.block_len()` whole blocks. If the two lengths
+/// do not fit each other, blocks past the shorter one are left out.
 ///
-/// # Panics
-/// Never for lengths that fit each other: blocks past the shorter of the two are left out.
+/// ```
+/// use weights::{GgmlType, gguf::dequant::dequantize_row};
+/// let mut out = [0.0; 2];
+/// dequantize_row(GgmlType::F16, &[0x00, 0x3c, 0x00, 0xc0], &mut out);
+/// assert_eq!(out, [1.0, -2.0]);
+/// ```
 pub fn dequantize_row(dtype: GgmlType, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        GgmlType::F32 => each::<4, 1>(bytes, out, |b, y| y[0] = f32::from_le_bytes(*b)),
-        GgmlType::F16 => each::<2, 1>(bytes, out, |b, y| y[0] = f16::from_le_bytes(*b).to_f32()),
-        GgmlType::Bf16 => each::<2, 1>(bytes, out, |b, y| y[0] = bf16::from_le_bytes(*b).to_f32()),
-        GgmlType::Q4_0 => each::<18, 32>(bytes, out, q4_0),
-        GgmlType::Q4_1 => each::<20, 32>(bytes, out, q4_1),
-        GgmlType::Q5_0 => each::<22, 32>(bytes, out, q5_0),
-        GgmlType::Q5_1 => each::<24, 32>(bytes, out, q5_1),
-        GgmlType::Q8_0 => each::<34, 32>(bytes, out, q8_0),
-        GgmlType::Q2K => each::<84, 256>(bytes, out, q2_k),
-        GgmlType::Q3K => each::<110, 256>(bytes, out, q3_k),
-        GgmlType::Q4K => each::<144, 256>(bytes, out, q4_k),
-        GgmlType::Q5K => each::<176, 256>(bytes, out, q5_k),
-        GgmlType::Q6K => each::<210, 256>(bytes, out, q6_k),
-        GgmlType::Iq4Nl => each::<18, 32>(bytes, out, iq4_nl),
+    dtype.unpack()(bytes, out);
+}
+
+/// Calls `unpack` for each block of `bytes`, with its share of `out`.
+#[inline(always)]
+pub(super) fn each_block<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    unpack: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    let (blocks, _) = bytes.as_chunks::<BYTES>();
+    let (ys, _) = out.as_chunks_mut::<LEN>();
+    for (b, y) in blocks.iter().zip(ys) {
+        unpack(b, y);
     }
 }
 
-#[inline(always)]
-fn each<const B: usize, const N: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    block: impl Fn(&[u8; B], &mut [f32; N]),
-) {
-    let (blocks, _) = bytes.as_chunks::<B>();
-    let (ys, _) = out.as_chunks_mut::<N>();
-    for (b, y) in blocks.iter().zip(ys) {
-        block(b, y);
-    }
+pub(super) fn f32(b: &[u8; F32.block_bytes()], y: &mut [f32; F32.block_len()]) {
+    y[0] = f32::from_le_bytes(*b);
+}
+
+pub(super) fn f16(b: &[u8; F16.block_bytes()], y: &mut [f32; F16.block_len()]) {
+    y[0] = half::f16::from_le_bytes(*b).to_f32();
+}
+
+pub(super) fn bf16(b: &[u8; Bf16.block_bytes()], y: &mut [f32; Bf16.block_len()]) {
+    y[0] = half::bf16::from_le_bytes(*b).to_f32();
 }
 
 /// The half-precision number at `at`.
 #[inline(always)]
 fn f16_at<const B: usize>(b: &[u8; B], at: usize) -> f32 {
-    f16::from_le_bytes([b[at], b[at + 1]]).to_f32()
+    half::f16::from_le_bytes([b[at], b[at + 1]]).to_f32()
 }
 
-fn q4_0(b: &[u8; 18], y: &mut [f32; 32]) {
+pub(super) fn q4_0(b: &[u8; Q4_0.block_bytes()], y: &mut [f32; Q4_0.block_len()]) {
     let d = f16_at(b, 0);
     for i in 0..16 {
         let q = b[2 + i];
@@ -54,7 +60,7 @@ fn q4_0(b: &[u8; 18], y: &mut [f32; 32]) {
     }
 }
 
-fn q4_1(b: &[u8; 20], y: &mut [f32; 32]) {
+pub(super) fn q4_1(b: &[u8; Q4_1.block_bytes()], y: &mut [f32; Q4_1.block_len()]) {
     let (d, m) = (f16_at(b, 0), f16_at(b, 2));
     for i in 0..16 {
         let q = b[4 + i];
@@ -63,7 +69,7 @@ fn q4_1(b: &[u8; 20], y: &mut [f32; 32]) {
     }
 }
 
-fn q5_0(b: &[u8; 22], y: &mut [f32; 32]) {
+pub(super) fn q5_0(b: &[u8; Q5_0.block_bytes()], y: &mut [f32; Q5_0.block_len()]) {
     let d = f16_at(b, 0);
     let high = u32::from_le_bytes([b[2], b[3], b[4], b[5]]);
     for i in 0..16 {
@@ -75,7 +81,7 @@ fn q5_0(b: &[u8; 22], y: &mut [f32; 32]) {
     }
 }
 
-fn q5_1(b: &[u8; 24], y: &mut [f32; 32]) {
+pub(super) fn q5_1(b: &[u8; Q5_1.block_bytes()], y: &mut [f32; Q5_1.block_len()]) {
     let (d, m) = (f16_at(b, 0), f16_at(b, 2));
     let high = u32::from_le_bytes([b[4], b[5], b[6], b[7]]);
     for i in 0..16 {
@@ -87,7 +93,7 @@ fn q5_1(b: &[u8; 24], y: &mut [f32; 32]) {
     }
 }
 
-fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
+pub(super) fn q8_0(b: &[u8; Q8_0.block_bytes()], y: &mut [f32; Q8_0.block_len()]) {
     let d = f16_at(b, 0);
     for i in 0..32 {
         y[i] = i32::from(b[2 + i] as i8) as f32 * d;
@@ -99,7 +105,7 @@ const IQ4_NL: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 
-fn iq4_nl(b: &[u8; 18], y: &mut [f32; 32]) {
+pub(super) fn iq4_nl(b: &[u8; Iq4Nl.block_bytes()], y: &mut [f32; Iq4Nl.block_len()]) {
     let d = f16_at(b, 0);
     let value = |q: u8| f32::from(IQ4_NL[usize::from(q)]) * d;
     for i in 0..16 {
@@ -109,7 +115,7 @@ fn iq4_nl(b: &[u8; 18], y: &mut [f32; 32]) {
 }
 
 /// 16 scales (low nibble) and minima (high nibble) | 64 bytes of two-bit numbers | d f16 | dmin f16
-fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
+pub(super) fn q2_k(b: &[u8; Q2K.block_bytes()], y: &mut [f32; Q2K.block_len()]) {
     let (d, dmin) = (f16_at(b, 80), f16_at(b, 82));
     for (i, y) in y.chunks_exact_mut(16).enumerate() {
         // Groups of 16: two for each of four shifts, in each half.
@@ -123,7 +129,7 @@ fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
 }
 
 /// 32 bytes of third bits | 64 bytes of two-bit numbers | 12 bytes of 6-bit scales | d f16
-fn q3_k(b: &[u8; 110], y: &mut [f32; 256]) {
+pub(super) fn q3_k(b: &[u8; Q3K.block_bytes()], y: &mut [f32; Q3K.block_len()]) {
     let d = f16_at(b, 108);
     let s = &b[96..108];
     for (i, y) in y.chunks_exact_mut(16).enumerate() {
@@ -155,7 +161,7 @@ fn scale_min(s: &[u8], j: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
+pub(super) fn q4_k(b: &[u8; Q4K.block_bytes()], y: &mut [f32; Q4K.block_len()]) {
     let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
     let (scales, qs) = (&b[4..16], &b[16..144]);
     for j in 0..4 {
@@ -171,7 +177,7 @@ fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
     }
 }
 
-fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
+pub(super) fn q5_k(b: &[u8; Q5K.block_bytes()], y: &mut [f32; Q5K.block_len()]) {
     let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
     let (scales, qh, qs) = (&b[4..16], &b[16..48], &b[48..176]);
     for j in 0..4 {
@@ -188,7 +194,7 @@ fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
     }
 }
 
-fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
+pub(super) fn q6_k(b: &[u8; Q6K.block_bytes()], y: &mut [f32; Q6K.block_len()]) {
     let d = f16_at(b, 208);
     for half in 0..2 {
         let ql = &b[64 * half..64 * half + 64];

@@ -5,25 +5,38 @@
 pub enum SourceError {
     /// The range lies outside the source.
     #[error("bytes {offset}..{end} lie outside a file of {len} bytes")]
-    OutOfRange { offset: u64, end: u64, len: u64 },
-    /// The operating system said no.
+    OutOfRange {
+        /// First byte that was asked for.
+        offset: u64,
+        /// End of the range.
+        end: u64,
+        /// Length of the source.
+        len: u64,
+    },
+    /// The operating system refused.
     #[error("read failed: {0}")]
     Io(String),
 }
 
 /// Random access to the bytes of a model file.
 pub trait ByteSource {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> u64;
-    /// Fills `buf` from `offset` on. Errors if the range is not wholly inside.
+    /// Fills `buf` from `offset` on.
+    ///
+    /// # Errors
+    /// [`SourceError::OutOfRange`] if the range does not lie inside.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), SourceError>;
-    /// True for a source of no bytes.
+    /// Returns `true` if there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The range check every source shares.
+/// Checks that `wanted` bytes from `offset` on lie within a source of `len` bytes.
+///
+/// # Errors
+/// [`SourceError::OutOfRange`].
 pub fn check_range(offset: u64, wanted: usize, len: u64) -> Result<(), SourceError> {
     let end = offset.saturating_add(wanted as u64);
     if end > len {
@@ -63,6 +76,9 @@ pub struct FileSource {
 #[cfg(unix)]
 impl FileSource {
     /// Opens `path` for reading.
+    ///
+    /// # Errors
+    /// Those of the file system.
     pub fn open(path: impl AsRef<std::path::Path>) -> std::io::Result<Self> {
         let file = std::fs::File::open(path)?;
         let len = file.metadata()?.len();

@@ -1,26 +1,26 @@
-//! A model that was split into several GGUF files (llama.cpp's `gguf-split`), read as the one file that
-//! merging them gives.
+//! A model that was split into several GGUF files (llama.cpp's `gguf-split`), read as the merged file.
 //!
-//! Each part is a GGUF file with some of the tensors; the first has the whole metadata, with
-//! `split.count` parts, of which each knows its `split.no`. The merged file has the first part's
-//! metadata byte for byte, but `split.count` 0, and the tensors in the order of the parts.
+//! Each part is a GGUF file with some of the tensors and its number, `split.no`; the first also has the
+//! model's metadata. The merged file has the first part's metadata byte for byte, but `split.count` 0,
+//! and the tensors in the order of the parts.
 
-use crate::gguf::{Cursor, read_value};
-use crate::source::{SourceError, check_range};
-use crate::{ByteSource, Error, GgufFile, Value};
+use super::cursor::Cursor;
+use super::file::{GgufFile, Value, read_value};
+use super::source::{ByteSource, SourceError, check_range};
+use crate::Error;
 
-/// How many parts a file says its model has; 1 for one that was not split.
+/// Returns the number of parts that a file says its model has; 1 if it was not split.
 pub fn parts(file: &GgufFile) -> u64 {
     file.uint("split.count").unwrap_or(0).max(1)
 }
 
-/// Bytes of the merged file that lie in a part.
+/// A tensor of the merged file, in a part.
 struct Piece {
-    /// Where they are in the merged file.
+    /// Offset in the merged file.
     start: u64,
     len: u64,
     part: usize,
-    /// Where they are in the part.
+    /// Offset in the part.
     offset: u64,
 }
 
@@ -32,18 +32,18 @@ pub struct Merged<S> {
     len: u64,
 }
 
-/// What of a header is copied.
+/// The parts of a header that are copied.
 struct Raw {
-    /// Metadata entries, and where their bytes are.
+    /// Number of metadata entries, and their bytes.
     entries: u64,
     metadata: std::ops::Range<u64>,
-    /// Where the bytes of split.count are.
+    /// The bytes of the value of `split.count`.
     count: Option<std::ops::Range<u64>>,
-    /// Name, dimensions and type of each tensor: where these bytes are.
+    /// The name of each tensor, and the bytes of its name, dimensions and type.
     tensors: Vec<(String, std::ops::Range<u64>)>,
 }
 
-fn walk<S: ByteSource + ?Sized>(source: &S) -> Result<Raw, Error> {
+fn raw_header<S: ByteSource + ?Sized>(source: &S) -> Result<Raw, Error> {
     let mut c = Cursor::new(source, 8);
     let tensor_count = c.u64("tensor count")?;
     let entries = c.u64("metadata count")?;
@@ -90,7 +90,7 @@ fn copy<S: ByteSource + ?Sized>(
 }
 
 impl<S: ByteSource> Merged<S> {
-    /// Merges the parts, given in order.
+    /// Returns the parts merged, given in order.
     ///
     /// # Errors
     /// Parts that are missing, in the wrong order, or not of one model.
@@ -105,14 +105,14 @@ impl<S: ByteSource> Merged<S> {
             let count = self::parts(&file);
             if count != parts.len() as u64 {
                 return wrong(format!(
-                    "part {n} says that there are {count} parts, {} are here",
+                    "part {n} says that the model has {count} parts, got {}",
                     parts.len()
                 ));
             }
             files.push(file);
         }
         let (Some(first), Some(source)) = (files.first(), parts.first()) else {
-            return wrong("a model of no parts".into());
+            return wrong("expected at least one part of a model".into());
         };
         let alignment = match first.metadata.get("general.alignment") {
             Some(Value::Uint(a)) => *a,
@@ -123,10 +123,10 @@ impl<S: ByteSource> Merged<S> {
             && told != tensor_count as u64
         {
             return wrong(format!(
-                "{told} tensors are announced, {tensor_count} are here"
+                "expected {told} tensors in all parts, found {tensor_count}"
             ));
         }
-        let raw = walk(source)?;
+        let raw = raw_header(source)?;
         let mut header = b"GGUF\x03\0\0\0".to_vec();
         header.extend((tensor_count as u64).to_le_bytes());
         header.extend(raw.entries.to_le_bytes());
@@ -140,7 +140,7 @@ impl<S: ByteSource> Merged<S> {
         let mut pieces = Vec::new();
         let mut data = 0u64;
         for (n, (part, file)) in parts.iter().zip(&files).enumerate() {
-            for (name, range) in walk(part)?.tensors {
+            for (name, range) in raw_header(part)?.tensors {
                 let info = file.tensor(&name)?;
                 copy(part, &range, &mut header)?;
                 header.extend(data.to_le_bytes());
@@ -174,7 +174,7 @@ impl<S: ByteSource> ByteSource for Merged<S> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), SourceError> {
         check_range(offset, buf.len(), self.len)?;
-        // What lies between tensors is zero.
+        // Bytes between tensors are zero.
         buf.fill(0);
         let end = offset + buf.len() as u64;
         let head = &self.header[(offset as usize).min(self.header.len())..];
@@ -192,15 +192,15 @@ impl<S: ByteSource> ByteSource for Merged<S> {
     }
 }
 
-/// Files one after another, as they were cut by size.
+/// A file that was cut by size, read as a whole.
 pub struct Joined<S> {
     parts: Vec<S>,
-    /// Where each begins; one more at the end.
+    /// Offset of each in the whole; one more at the end.
     starts: Vec<u64>,
 }
 
 impl<S: ByteSource> Joined<S> {
-    /// Joins the parts, given in order.
+    /// Returns the parts joined, given in order.
     pub fn new(parts: Vec<S>) -> Self {
         let mut starts = vec![0];
         for part in &parts {

@@ -1,5 +1,5 @@
 //! The KV cache of one generation: blocks of 64 positions, each holding every layer's units
-//! ([`crate::kernels::attention`] draws a unit).
+//! ([`crate::kernels::attention`] has their layout).
 //!
 //! ```text
 //! block:  layer 0 KV head 0 | layer 0 KV head 1 | … | layer 1 KV head 0 | …
@@ -7,40 +7,49 @@
 //! The same bytes lie in the heap and wherever they are kept.
 
 use crate::Error;
-use crate::config::Config;
 use crate::kernels::attention::{BLOCK, half_bytes, read_row, unit_bytes, write_row};
 use crate::region::Region;
 
 /// Sizes of a model's cache.
+///
+/// ```
+/// use engine::kv_cache::KvShape;
+/// let shape = KvShape { layers: 2, kv_heads: 1, head_dim: 16 };
+/// // Keys and values of 64 positions in 16 bits, and two scales each.
+/// assert_eq!(shape.block_bytes(), 2 * (64 * 16 * 2 * 2 + 64 * 2 * 4));
+/// assert_eq!(shape.blocks(65), 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
+    /// Number of layers.
     pub layers: usize,
+    /// KV heads that there is room for in each layer.
     pub kv_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
 }
 
 impl KvShape {
-    /// The cache of a model.
-    pub fn of(c: &Config) -> Self {
-        Self {
-            layers: c.layers,
-            kv_heads: c.cache_heads(),
-            head_dim: c.head_dim,
-        }
+    /// Returns the number of bytes of one layer in a block.
+    pub fn layer_bytes(&self) -> usize {
+        self.kv_heads * unit_bytes(self.head_dim)
     }
 
-    /// Bytes of a block of 64 positions.
+    /// Returns the number of bytes of a block of 64 positions.
     pub fn block_bytes(&self) -> usize {
-        self.layers * self.kv_heads * unit_bytes(self.head_dim)
+        self.layers * self.layer_bytes()
     }
 
-    /// Blocks for `positions`.
+    /// Returns the number of blocks for `positions`.
     pub fn blocks(&self, positions: usize) -> usize {
         positions.div_ceil(BLOCK)
     }
 
-    /// Calls `f` with (block, offset in the block, length) of the bytes that positions
-    /// `from..to` occupy. Neighbouring positions that share vectors come with them.
+    /// Calls `f` with (block, offset in the block, length) of the bytes that positions `from..to` occupy,
+    /// and of neighbouring positions that share vectors with them.
+    ///
+    /// # Errors
+    /// Those of `f`.
     pub fn rows<E>(
         &self,
         from: usize,
@@ -69,14 +78,14 @@ impl KvShape {
     }
 }
 
-/// The cache itself.
+/// The keys and values of one generation.
 pub struct KvCache {
     shape: KvShape,
     blocks: Vec<Region>,
 }
 
 impl KvCache {
-    /// An empty cache.
+    /// Returns an empty cache.
     pub fn new(shape: KvShape) -> Self {
         Self {
             shape,
@@ -84,12 +93,15 @@ impl KvCache {
         }
     }
 
-    /// Its sizes.
+    /// Returns its sizes.
     pub fn shape(&self) -> KvShape {
         self.shape
     }
 
     /// Makes room for `positions`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
     pub fn grow(&mut self, positions: usize) -> Result<(), Error> {
         while self.blocks.len() < self.shape.blocks(positions) {
             self.blocks
@@ -98,30 +110,29 @@ impl KvCache {
         Ok(())
     }
 
-    /// Bytes of heap it holds.
+    /// Returns the number of bytes of heap that it holds.
     pub fn bytes(&self) -> usize {
         self.blocks.len() * self.shape.block_bytes()
     }
 
-    /// The bytes of a block.
+    /// Returns the bytes of a block.
     pub fn block(&self, block: usize) -> &[u8] {
         self.blocks[block].bytes()
     }
 
-    /// The bytes of a block, to fill.
+    /// Returns the bytes of a block, to fill.
     pub fn block_mut(&mut self, block: usize) -> &mut [u8] {
         self.blocks[block].bytes_mut()
     }
 
-    /// The unit of a layer's KV head in a block.
+    /// Returns the unit of a layer's KV head in a block.
     pub fn unit(&self, block: usize, layer: usize, kv_head: usize) -> &[u8] {
         let size = unit_bytes(self.shape.head_dim);
         let start = (layer * self.shape.kv_heads + kv_head) * size;
         &self.blocks[block].bytes()[start..start + size]
     }
 
-    /// Reads the rows of one position in one layer, all heads' keys and then all heads' values, which
-    /// fill `out`.
+    /// Reads the rows of one position in one layer into `out`: `[2, kv_heads, head_dim]`, keys first.
     pub fn read(&self, position: usize, layer: usize, out: &mut [f32]) {
         let n = self.shape.head_dim;
         let (k, v) = out.split_at_mut(self.shape.kv_heads * n);
@@ -132,7 +143,10 @@ impl KvCache {
         }
     }
 
-    /// Writes the rows of one position in one layer, all KV heads. There must be room.
+    /// Writes the rows of one position in one layer: `k` and `v` are `[kv_heads, head_dim]`.
+    ///
+    /// # Panics
+    /// If there is no room ([`Self::grow`]).
     pub fn write(&mut self, position: usize, layer: usize, k: &[f32], v: &[f32]) {
         let n = self.shape.head_dim;
         let size = unit_bytes(n);

@@ -1,23 +1,24 @@
-//! Making a model ready: the file's tensors are packed into the region, a few row groups at a
-//! time, in the order of their offsets. The position is one number: bytes of the region done.
+//! Loading: the file's tensors are packed into the region, a few row groups at a time, in the order of
+//! their offsets. The position is one number: the bytes of the region that are done.
 
-use crate::layout::{Content, Layout};
+use super::layout::{Content, Layout};
 use crate::region::Region;
 use crate::{Error, unsupported};
-use weights::dequant::dequantize_row;
+use weights::gguf::dequant::dequantize_row;
 use weights::pack::{LANES, Packer};
 use weights::{ByteSource, GgmlType, TensorInfo};
 
 /// Row groups packed between two looks at the meter.
 const BATCH_GROUPS: usize = 16;
 
-/// Packs everything from byte `from` of the region on, until `go_on` says no; gives the byte to go
-/// on from (the region's length when all is done). `go_on` is asked after each batch with the
+/// Packs everything from byte `from` of the region on, until `go_on` returns `false`. Returns the byte to
+/// continue from (the region's length when all is done). `go_on` is called after each batch with the
 /// number of region bytes done so far.
 ///
 /// # Errors
-/// A weight that is not a finite number, or a source that cannot be read.
-pub fn prepare<S: ByteSource + ?Sized>(
+/// [`weights::Error::Unsupported`] for a weight that is not a finite number,
+/// [`weights::Error::Source`] if the source cannot be read.
+pub fn pack<S: ByteSource + ?Sized>(
     source: &S,
     layout: &Layout,
     region: &mut Region,
@@ -106,7 +107,7 @@ struct Part<'a> {
     row_bytes: usize,
     /// Its rows in the matrix.
     rows: std::ops::Range<usize>,
-    /// Where the first of them lies in the bytes.
+    /// Offset of the first of them in the bytes.
     at: usize,
 }
 
@@ -132,7 +133,7 @@ fn pack_groups<S: ByteSource + ?Sized>(
             let row_bytes = (t.bytes / t.rows) as usize;
             let at = filled;
             filled += rows.len() * row_bytes;
-            // What is there already is not cleared: that would cost an instruction a byte.
+            // Old bytes are not cleared: that would cost an instruction a byte.
             if raw.len() < filled {
                 raw.resize(filled, 0);
             }
