@@ -106,7 +106,12 @@ impl Template {
             let text = |key| file.string(key).unwrap_or("");
             fallback::template(text("general.architecture"), text("tokenizer.ggml.pre"))
         });
-        let tool_use = named(".tool_use");
+        Self::new(ordinary, named(".tool_use"))
+    }
+
+    /// Compiles a template, and another for requests with tools.
+    fn new(ordinary: &str, tool_use: Option<&str>) -> Result<Self, Error> {
+        let key = "tokenizer.chat_template";
         let budget = Budget::default();
         let time = Arc::new(AtomicI64::new(DEFAULT_TIME));
         let mut env = limits::environment(&budget, FUEL);
@@ -178,9 +183,6 @@ impl Template {
             true => CHAT,
             false => self.with_tools.unwrap_or(CHAT),
         };
-        let template = self.env.get_template(name).map_err(refused)?;
-        let compiled = get_compiled_template(&template);
-        let program = limits::limited(&compiled.instructions).map_err(refused)?;
         let mut variables = BTreeMap::from([
             ("messages", Value::from_serialize(messages)),
             ("add_generation_prompt", Value::from(true)),
@@ -192,6 +194,13 @@ impl Template {
             false => Value::from(tools.0.clone()),
         };
         variables.insert("tools", tools);
+        self.run(name, variables)
+    }
+
+    fn run(&self, name: &str, variables: BTreeMap<&str, Value>) -> Result<String, Error> {
+        let template = self.env.get_template(name).map_err(refused)?;
+        let compiled = get_compiled_template(&template);
+        let program = limits::limited(&compiled.instructions).map_err(refused)?;
         let mut text = String::new();
         let blocks = BTreeMap::new();
         self.budget.refill();
@@ -352,6 +361,100 @@ mod tests {
         let (text, ranges) = unmark(&format!("a<{MARK}|b|>é{MARK}c"));
         assert_eq!(text, "a<|b|>éc");
         assert_eq!(ranges, [1..2, 6..8]);
+    }
+
+    /// Texts by jinja2 3.1, set up as transformers does.
+    const JINJA2: &[(&str, &str)] = &[
+        ("{{ [1, 2, 3, 4, 5][::-1] }}", "[5, 4, 3, 2, 1]"),
+        ("{{ [1, 2, 3, 4, 5][-1:0:-2] }}", "[5, 3]"),
+        ("{{ 'añb😀c'[3:0:-1] }}|{{ 'abc'[5:] }}", "😀bñ|"),
+        (
+            "{{ {'a': none, 'b': [true, 1.0, \"it's\"]} }}",
+            "{'a': None, 'b': [True, 1.0, \"it's\"]}",
+        ),
+        (
+            "{{ 1e16 }} {{ 0.00001 }} {{ 123456.5 }}",
+            "1e+16 1e-05 123456.5",
+        ),
+        (
+            "{{ -7 % 3 }} {{ 7.5 % 2 }} {{ '%05.1f|%s' % (2.25, [1]) }}",
+            "2 1.5 002.2|[1]",
+        ),
+        (
+            "{{ [1, 'é']|tojson(ensure_ascii=true, separators=(',', ':')) }}",
+            "[1,\"\\u00e9\"]",
+        ),
+        (
+            "{{ {'b': 1, 'a': 2.0}|tojson(indent=1, sort_keys=true) }}",
+            "{\n \"a\": 2.0,\n \"b\": 1\n}",
+        ),
+        (
+            "{{ 'é</think>x'.find('x') }} {{ 'aXbXc'.rsplit('X', 1) }}",
+            "9 ['aXb', 'c']",
+        ),
+        (
+            "{{ 'a'.center(4, '*') }} {{ '-7'.zfill(4) }} {{ 'Ab'.swapcase() }}",
+            "*a** -007 aB",
+        ),
+        (
+            "{{ 'x'|int(3) }} {{ '0x1f'|int(0, 16) }} {{ '2.9'|int }}",
+            "3 31 2",
+        ),
+        (
+            "{{ [{'n': 1}, {'n': 2}]|sum(attribute='n') }} {{ [none, 1]|join('-') }}",
+            "3 None-1",
+        ),
+        (
+            "{{ strftime_now('%d %b %Y, %A, %j, %-m') }}",
+            "26 Jul 2024, Friday, 208, 7",
+        ),
+    ];
+
+    #[test]
+    fn jinja2_says_the_same() -> Result<(), Error> {
+        for (source, text) in JINJA2 {
+            let got = Template::new(source, None)?.run(CHAT, BTreeMap::new())?;
+            assert_eq!(got, *text, "{source}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn hostile_templates_end() -> Result<(), Error> {
+        for source in [
+            "{{ '%9999999d' % 1 }}",
+            "{{ '%s%s' % ('a' * 60000000, 1) }}",
+            "{{ 'a'.center(999999999) }}",
+            "{{ ('a' * 20000000)[::-1] }}",
+            "{% set ns = namespace(t='ab' * 1000) %}{% for i in range(90000) %}{% set x = ns.t[::-1] %}{% endfor %}",
+            "{{ ('-' * 30000000).rsplit('-') }}",
+        ] {
+            let got = Template::new(source, None)?.run(CHAT, BTreeMap::new());
+            assert!(got.is_err(), "{source}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_caller_may_give_the_time() -> Result<(), Error> {
+        let template = Template::new("{{ strftime_now('%Y-%m-%d %H:%M:%S') }}", None)?;
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_868_799, "2000-02-29 23:59:59"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            template.set_time(seconds);
+            assert_eq!(template.run(CHAT, BTreeMap::new())?, text);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn errors_name_the_line() -> Result<(), Error> {
+        let got = Template::new("a\nb\n{{ 1|nonsense }}", None);
+        let got = got.and_then(|t| t.run(CHAT, BTreeMap::new()));
+        assert!(got.is_err_and(|e| e.to_string().contains(":3")));
+        Ok(())
     }
 
     #[test]

@@ -321,3 +321,66 @@ impl Pattern for ThousandsPattern {
         Ok(cuts.windows(2).map(|w| ((w[0], w[1]), true)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokenizers::{OffsetReferential, OffsetType};
+
+    fn pieces(name: &str, text: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let mut pieces = PreTokenizedString::from(text);
+        let steps = PreTokenizerSteps::new(name)?;
+        steps.cut(&mut pieces).map_err(|e| e.to_string())?;
+        let splits = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        let mut out = Vec::new();
+        for (piece, ..) in splits {
+            let mut bytes = Vec::new();
+            crate::tokenizer::byte_level::decode(piece.as_bytes(), &mut bytes);
+            out.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        Ok(out)
+    }
+
+    /// Pieces as llama.cpp cuts them. (DeepSeek's class of signs, `:-~`, has the Latin letters.)
+    #[test]
+    fn names_have_patterns_of_their_own() -> Result<(), Box<dyn std::error::Error>> {
+        for (name, text, expected) in [
+            ("default", "a!! 12345", &["a", "!!", " ", "123", "45"][..]),
+            ("gpt-2", "a!! 12345", &["a", "!!", " 12345"]),
+            ("llama-bpe", "a!! 12345", &["a", "!!", " ", "123", "45"]),
+            ("qwen2", "a!! 12", &["a", "!!", " ", "1", "2"]),
+            ("starcoder", "a 12", &["a", " ", "1", "2"]),
+            ("superbpe", "a 1234567", &["a ", "1", "234", "567"]),
+            ("tekken", "HelloWorld", &["Hello", "World"]),
+            ("gpt-4o", "don'T heyWorld", &["don'T", " hey", "World"]),
+            ("kimi-k2", "語a言", &["語", "a", "言"]),
+            (
+                "deepseek-llm",
+                "été 12\n",
+                &["é", "t", "é", " ", "12", "\n"],
+            ),
+        ] {
+            let got = pieces(name, text)?;
+            assert_eq!(got, expected, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_row_is_read_and_loses_nothing() -> Result<(), Box<dyn std::error::Error>> {
+        let text = "Don't  é語かな 1234567 ½٣\r\n\n\t {x}+`~ 👩‍🚀 हिन्दी\u{a0}\u{3000}。";
+        assert!(TABLE.len() > 43);
+        for row in TABLE {
+            assert_eq!(pieces(row.name, text)?.concat(), text, "{}", row.name);
+        }
+        assert!(PreTokenizerSteps::new("no such").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn long_runs_of_digits_end() -> Result<(), Box<dyn std::error::Error>> {
+        let got = pieces("superbpe", &"7".repeat(1 << 20))?;
+        assert_eq!(got.len(), (1_usize << 20).div_ceil(3));
+        Ok(())
+    }
+}

@@ -253,3 +253,39 @@ impl Vocabulary {
 fn is_bar_name(word: &[u8]) -> bool {
     word.len() > 4 && word.starts_with(b"<|") && word.ends_with(b"|>")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(words: &[&str], kinds: &[i32]) -> Vocabulary {
+        let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        let mut vocabulary = Vocabulary::of(&words);
+        vocabulary.kinds = kinds.to_vec();
+        vocabulary.name_controls();
+        vocabulary
+    }
+
+    #[test]
+    fn ends_are_known_by_name_whatever_their_type() {
+        for name in ENDS {
+            for kind in [NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED] {
+                let vocabulary = named(&["a", name], &[NORMAL, kind]);
+                assert_eq!(vocabulary.end_tokens(), [1], "{name}");
+                assert!(vocabulary.is_control(1) && !vocabulary.is_control(0));
+            }
+        }
+        assert!(named(&["<|im_start|>"], &[CONTROL]).end_tokens().is_empty());
+        let harmony = ["<|end|>", "<|return|>", "<|call|>"];
+        assert_eq!(named(&harmony, &[CONTROL; 3]).end_tokens(), [1, 2]);
+    }
+
+    #[test]
+    fn without_types_names_make_control_tokens() {
+        for kinds in [&[][..], &[NORMAL; 3]] {
+            let vocabulary = named(&["<|im_start|>", "<|", "<fim_prefix>"], kinds);
+            let control = [0, 1, 2].map(|t| vocabulary.is_control(t));
+            assert_eq!(control, [true, false, true]);
+        }
+    }
+}
