@@ -157,7 +157,7 @@ impl Vocabulary {
             let named = |names: &[&str]| names.iter().any(|n| n.as_bytes() == word);
             if named(ENDS) {
                 ends.push(token);
-            } else if !named(CONTROLS) && !(untyped && is_bar_name(word)) {
+            } else if !(named(CONTROLS) || untyped && is_bar_name(word)) {
                 continue;
             }
             self.kinds[token as usize] = CONTROL;
