@@ -388,9 +388,6 @@ pub fn corpus() -> Result<Vec<Crafted>> {
     with("merges that are numbers", "merges", &|r| {
         r.set(merges, ARRAY, array(U32, 4, &[0; 16]))
     });
-    with("SentencePiece without scores", "scores", &|r| {
-        r.set("tokenizer.ggml.model", STRING, text(b"llama"))
-    });
     with("too few scores", "scores", &|r| {
         r.set("tokenizer.ggml.model", STRING, text(b"llama"));
         r.set("tokenizer.ggml.scores", ARRAY, array(F32, 1, &[0; 4]));

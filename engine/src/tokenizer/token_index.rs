@@ -5,7 +5,7 @@ use super::vocabulary::Vocabulary;
 use crate::{Error, unsupported};
 
 /// Open addressing with linear probing, at most a third full.
-pub struct Words {
+pub struct TokenIndex {
     /// Token number + 1; 0 is free.
     slots: Vec<u32>,
 }
@@ -79,7 +79,7 @@ const PROBES_A_WORD: usize = 32;
 /// And for any one of them.
 pub const MOST_PROBES: usize = 256;
 
-impl Words {
+impl TokenIndex {
     /// Of the tokens for which `keep` holds; of two with one spelling the first counts.
     ///
     /// # Errors

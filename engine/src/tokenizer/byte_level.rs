@@ -2,52 +2,62 @@
 //! our own. (The crate's table costs some 300 million instructions to build for 49,000 merges; this
 //! one a twentieth. The tests compare the two.)
 
-use super::joins;
+use super::bpe;
+use super::pre_tokenizer::PreTokenizerSteps;
+use super::token_index::{MOST_PROBES, TokenIndex, same};
 use super::vocabulary::Vocabulary;
-use super::words::{MOST_PROBES, Words, same};
 use crate::{Error, unsupported};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{
-    NormalizedString, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-    PreTokenizerWrapper, SplitDelimiterBehavior,
-};
+use std::collections::BTreeMap;
+use tokenizers::{NormalizedString, OffsetReferential, OffsetType, PreTokenizedString};
 use weights::{ByteSource, GgufFile};
 
 /// The tokenizer.
-pub struct ByteLevelBpe {
-    pre_tokenizer: PreTokenizerWrapper,
-    /// Text is composed (Unicode's NFC) before it is cut up.
-    composed: bool,
-    /// A piece that is a word is that word, whatever the merges say.
-    whole_words: bool,
-    words: Words,
+pub(super) struct ByteLevelBpe {
+    pre_tokenizer: PreTokenizerSteps,
+    words: TokenIndex,
     merges: Merges,
+    not_words: NotWords,
 }
 
-/// The pre-tokenizer of this name in llama.cpp.
-fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper, Error> {
-    let byte_level = |pattern| ByteLevel::new(false, false, pattern);
-    let split = |pattern: &str| -> Result<PreTokenizerWrapper, Error> {
-        let pattern = SplitPattern::Regex(pattern.into());
-        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-            .map_err(|e| unsupported(format!("tokenizer.ggml.pre {name}: {e}")))?;
-        Ok(Sequence::new(vec![split.into(), byte_level(false).into()]).into())
-    };
-    Ok(match name {
-        // Every digit by itself, then GPT-2's pattern.
-        "smollm" => Sequence::new(vec![Digits::new(true).into(), byte_level(true).into()]).into(),
-        "gpt-2" | "default" => byte_level(true).into(),
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "lfm2" => split(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        )?,
-        "qwen2" => split(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        )?,
-        other => return Err(unsupported(format!("tokenizer.ggml.pre {other}"))),
-    })
+/// Results of merges that are no words. llama.cpp merges them all the same; what is left of them
+/// in the end becomes single bytes. They have numbers after those of the vocabulary.
+#[derive(Default)]
+struct NotWords {
+    first: u32,
+    texts: Vec<Vec<u8>>,
+    numbers: BTreeMap<Vec<u8>, u32>,
+}
+
+/// Results of merges that may be no words. Files have none, or a handful.
+const MAX_NOT_WORDS: usize = 1 << 12;
+
+impl NotWords {
+    fn get(&self, text: &[u8]) -> Option<u32> {
+        if self.texts.is_empty() {
+            return None;
+        }
+        self.numbers.get(text).copied()
+    }
+
+    /// Returns the number of this text, a new one if it has none; `None` if there are too many.
+    fn add(&mut self, text: Vec<u8>) -> Option<u32> {
+        if let Some(number) = self.get(&text) {
+            return Some(number);
+        }
+        if self.texts.len() == MAX_NOT_WORDS {
+            return None;
+        }
+        let number = self.first.checked_add(self.texts.len() as u32)?;
+        self.numbers.insert(text.clone(), number);
+        self.texts.push(text);
+        Some(number)
+    }
+
+    /// Returns the text of a number, `None` for a token.
+    fn text(&self, number: u32) -> Option<&[u8]> {
+        let i = number.checked_sub(self.first)?;
+        self.texts.get(i as usize).map(Vec::as_slice)
+    }
 }
 
 /// What two neighbouring tokens become: a hash table with linear probing, at most half full.
@@ -118,7 +128,13 @@ struct Joined {
 }
 
 impl Joined {
-    fn get(&mut self, a: &[u8], b: &[u8], words: &Words, vocabulary: &Vocabulary) -> Option<u32> {
+    fn get(
+        &mut self,
+        a: &[u8],
+        b: &[u8],
+        words: &TokenIndex,
+        vocabulary: &Vocabulary,
+    ) -> Option<u32> {
         let guess = vocabulary.raw(self.next).split_at_checked(a.len());
         let token = if guess.is_some_and(|(x, y)| same(x, a) && same(y, b)) {
             self.next
@@ -135,14 +151,14 @@ impl Joined {
 
 impl ByteLevelBpe {
     /// Reads `tokenizer.ggml.merges`; `pre` is the pre-tokenizer's name in llama.cpp.
-    pub fn build<S: ByteSource + ?Sized>(
+    pub(super) fn build<S: ByteSource + ?Sized>(
         source: &S,
         file: &GgufFile,
         vocabulary: &Vocabulary,
         pre: &str,
     ) -> Result<Self, Error> {
-        let pre_tokenizer = pre_tokenizer(pre)?;
-        let words = Words::new(vocabulary, |_| true)?;
+        let pre_tokenizer = PreTokenizerSteps::new(pre)?;
+        let words = TokenIndex::new(vocabulary, |_| true)?;
         let key = "tokenizer.ggml.merges";
         let count = file
             .array_len(key)
@@ -152,20 +168,29 @@ impl ByteLevelBpe {
         }
         let mut merges = Merges::new(count);
         let mut joined = Joined::default();
+        let mut not_words = NotWords {
+            first: vocabulary.len() as u32,
+            ..NotWords::default()
+        };
         let mut probes = 1_000 + PROBES_A_MERGE * count as usize;
         file.for_each_string(source, key, |rank, merge| {
             // A word may begin with a space's stand-in, but has no space inside.
-            let space = first_space(merge);
-            let found = space.and_then(|at| {
-                let (a, b) = (&merge[..at], &merge[at + 1..]);
-                let left = words.get(vocabulary, a)?;
-                let right = words.get(vocabulary, b)?;
-                Some((left, right, joined.get(a, b, &words, vocabulary)?))
-            });
-            let Some((left, right, token)) = found else {
-                return Err(weights::Error::Unsupported(format!(
-                    "{key} has an entry (number {rank}) that does not join two words to a third"
-                )));
+            let refused = |why: &str| {
+                weights::Error::Unsupported(format!("{key} has an entry (number {rank}) {why}"))
+            };
+            let not_two = || refused("that does not join two words to a third");
+            let at = first_space(merge).ok_or_else(not_two)?;
+            let (a, b) = (&merge[..at], &merge[at + 1..]);
+            let known = |part: &[u8]| {
+                let word = words.get(vocabulary, part);
+                word.or_else(|| not_words.get(part))
+            };
+            let (left, right) = known(a).zip(known(b)).ok_or_else(not_two)?;
+            let token = match joined.get(a, b, &words, vocabulary) {
+                Some(token) => token,
+                None => not_words
+                    .add([a, b].concat())
+                    .ok_or_else(|| refused("that makes no word, like many before it"))?,
             };
             let at = merges.find(left, right);
             let looked_at = at.wrapping_sub(merges.start(left, right)) & (merges.entries.len() - 1);
@@ -175,41 +200,48 @@ impl ByteLevelBpe {
                     "{key} has too many pairs of one hash"
                 )));
             }
-            merges.entries[at] = [left, right, rank as u32, token];
+            // Of a merge that stands twice the first counts.
+            if merges.entries[at][0] == FREE {
+                merges.entries[at] = [left, right, rank as u32, token];
+            }
             Ok(())
         })?;
         Ok(Self {
             pre_tokenizer,
-            composed: pre == "qwen2",
-            whole_words: matches!(pre, "llama-bpe" | "llama3" | "llama-v3" | "lfm2"),
             words,
             merges,
+            not_words,
         })
     }
 
+    /// Returns `true` if a text begins with BOS where the file does not say.
+    pub(super) fn begins_with_bos(&self) -> bool {
+        self.pre_tokenizer.add_bos
+    }
+
     /// Appends the tokens of `text`.
-    pub fn encode(
+    pub(super) fn encode(
         &self,
         text: &str,
         vocabulary: &Vocabulary,
         out: &mut Vec<u32>,
     ) -> Result<(), Error> {
         let mut text = NormalizedString::from(text);
-        if self.composed && !text.get().is_ascii() {
+        if self.pre_tokenizer.composed && !text.get().is_ascii() {
             text.nfc();
         }
         let mut pieces = PreTokenizedString::from(text);
         self.pre_tokenizer
-            .pre_tokenize(&mut pieces)
+            .cut(&mut pieces)
             .map_err(|e| Error::InvalidArgument(format!("the text cannot be tokenized: {e}")))?;
         for (piece, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-            if self.whole_words
+            if self.pre_tokenizer.whole_words
                 && let Some(token) = self.words.get(vocabulary, piece.as_bytes())
             {
                 out.push(token);
                 continue;
             }
-            joins::join(
+            bpe::merge_pairs(
                 piece,
                 |c| self.words.get(vocabulary, c),
                 |left, right, _| {
@@ -218,7 +250,14 @@ impl ByteLevelBpe {
                     Some((-(rank as i32), token))
                 },
                 // A byte without a word of its own is left out, as in the tokenizers crate.
-                |token, _| out.extend(token),
+                |token, _| match token.map(|t| (t, self.not_words.text(t))) {
+                    Some((_, Some(bytes))) => {
+                        let byte = |b| self.words.get(vocabulary, std::slice::from_ref(b));
+                        out.extend(bytes.iter().filter_map(byte));
+                    }
+                    Some((token, None)) => out.push(token),
+                    None => {}
+                },
             );
         }
         Ok(())
@@ -239,7 +278,7 @@ fn byte_of(c: char) -> Option<u8> {
 }
 
 /// Appends the bytes of a byte-level word.
-pub fn decode(word: &[u8], out: &mut Vec<u8>) {
+pub(super) fn decode(word: &[u8], out: &mut Vec<u8>) {
     let Ok(text) = std::str::from_utf8(word) else {
         return;
     };

@@ -4,14 +4,14 @@ use super::vocabulary::Vocabulary;
 
 /// Spellings of some tokens, looked up by what a text begins with. However many there are and
 /// however alike, a place of a text costs a few binary searches.
-pub struct Specials {
+pub struct SpecialTokens {
     /// In the order of their spellings' bytes; of two with one spelling the first counts.
     tokens: Vec<u32>,
     /// Bytes that one of them begins with.
     first: [bool; 256],
 }
 
-impl Specials {
+impl SpecialTokens {
     /// Those of these tokens that are spelled at all.
     pub fn new(vocabulary: &Vocabulary, tokens: impl Iterator<Item = u32>) -> Self {
         let mut tokens: Vec<u32> = tokens
@@ -33,7 +33,7 @@ impl Specials {
     }
 
     /// Whether one of them is what `text` begins with, or begins with the whole of `text`.
-    pub fn meets(&self, vocabulary: &Vocabulary, text: &[u8]) -> bool {
+    pub fn could_start(&self, vocabulary: &Vocabulary, text: &[u8]) -> bool {
         if !text.first().is_some_and(|b| self.first[usize::from(*b)]) {
             return false;
         }
@@ -73,7 +73,7 @@ mod tests {
         fn it_is_the_longest(words in proptest::collection::vec("[ab]{0,5}", 1..20), text in "[abc]{0,8}") {
             let bytes: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
             let vocabulary = Vocabulary::of(&bytes);
-            let got = Specials::new(&vocabulary, 0..words.len() as u32).longest(&vocabulary, text.as_bytes());
+            let got = SpecialTokens::new(&vocabulary, 0..words.len() as u32).longest(&vocabulary, text.as_bytes());
             let best = words.iter().filter(|w| !w.is_empty() && text.starts_with(w.as_str())).max_by_key(|w| w.len());
             prop_assert_eq!(got.map(|g| g.1), best.map(|w| w.len()));
             prop_assert_eq!(got.map(|g| g.0 as usize), best.and_then(|b| words.iter().position(|w| w == b)));

@@ -15,8 +15,8 @@ struct Symbol {
 
 /// A pair that could be joined. The greatest goes first: the best, then the leftmost.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Join {
-    goodness: i32,
+struct Candidate {
+    score: i32,
     left: std::cmp::Reverse<usize>,
     right: usize,
     len: usize,
@@ -25,10 +25,10 @@ struct Join {
 
 const NONE: usize = usize::MAX;
 
-/// Cuts `text` into its characters (`single` gives a character's token) and joins neighbours as
+/// Cuts `text` into its characters (`single` gives a character's token) and bpe neighbours as
 /// long as `pair` has a token for two of them and the text they span, with how good that is.
 /// Calls `emit` with each stretch that is left and its token.
-pub fn join<'t>(
+pub(super) fn merge_pairs<'t>(
     text: &'t str,
     single: impl Fn(&[u8]) -> Option<u32>,
     pair: impl Fn(Option<u32>, Option<u32>, &[u8]) -> Option<(i32, u32)>,
@@ -50,19 +50,20 @@ pub fn join<'t>(
         last.next = NONE;
     }
     let mut heap = BinaryHeap::new();
-    let consider = |symbols: &[Symbol], left: usize, right: usize, heap: &mut BinaryHeap<Join>| {
-        let (l, r) = (&symbols[left], &symbols[right]);
-        let len = l.len + r.len;
-        if let Some((goodness, token)) = pair(l.token, r.token, &bytes[l.start..l.start + len]) {
-            heap.push(Join {
-                goodness,
-                left: std::cmp::Reverse(left),
-                right,
-                len,
-                token,
-            });
-        }
-    };
+    let consider =
+        |symbols: &[Symbol], left: usize, right: usize, heap: &mut BinaryHeap<Candidate>| {
+            let (l, r) = (&symbols[left], &symbols[right]);
+            let len = l.len + r.len;
+            if let Some((score, token)) = pair(l.token, r.token, &bytes[l.start..l.start + len]) {
+                heap.push(Candidate {
+                    score,
+                    left: std::cmp::Reverse(left),
+                    right,
+                    len,
+                    token,
+                });
+            }
+        };
     for right in 1..symbols.len() {
         consider(&symbols, right - 1, right, &mut heap);
     }
