@@ -4,7 +4,7 @@ use crate::model_file::ModelFile;
 use crate::report::grouped;
 use crate::shards::DEFAULT_CHUNK_SIZE;
 use crate::{Result, prices};
-use engine::estimate::Estimate;
+use engine::model::estimate::Estimate;
 use serde::Serialize;
 
 /// Instructions of a round, and of the largest message.

@@ -8,7 +8,7 @@ use crate::durable::{Record, StoredOptions};
 use crate::pages::Page;
 use crate::{access, chats, cycles, migration, models, rounds, system};
 use candid::Principal;
-use engine::generation::Generation;
+use engine::inference::generation::Generation;
 use engine::template::{Message, Tools};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};

@@ -8,8 +8,8 @@ use crate::chat_store::ChatStore;
 use crate::durable::Record;
 use crate::pages::{Page, Pages};
 use crate::{generations, logs, memory, system};
-use engine::kv::{KvCache, KvShape};
-use engine::{Meter, Pacer, Step};
+use engine::kv_cache::{KvCache, KvShape};
+use engine::{InstructionBudget, Meter, Step};
 use ic_stable_structures::Memory;
 use std::collections::btree_map::Entry;
 
@@ -124,7 +124,7 @@ fn work(app: &mut App, shelf: u8, record: &mut Record, budget: u64) -> Result<()
     else {
         return Ok(());
     };
-    let shape = KvShape::of(&model.config);
+    let shape = model.config.kv_shape();
     make_room(&mut app.heap.running, id);
     let running = match app.heap.running.entry(id) {
         Entry::Occupied(running) => running.into_mut(),
@@ -144,12 +144,13 @@ fn work(app: &mut App, shelf: u8, record: &mut Record, budget: u64) -> Result<()
         return Ok(());
     }
 
-    let mut pacer = Pacer::new(&Counter, experience, budget, OVERHEAD + store_base(&shape));
+    let mut pacer =
+        InstructionBudget::new(&Counter, experience, budget, OVERHEAD + store_base(&shape));
     let g = &mut running.generation;
     let mut positions = g.computed;
     loop {
         let step = g.step(model, tokenizer, workspace, &mut running.kv, &mut pacer);
-        pacer.keep(store_cost(&shape) * (g.computed - positions) as u64);
+        pacer.reserve(store_cost(&shape) * (g.computed - positions) as u64);
         positions = g.computed;
         match step {
             Ok(Step::Token(_)) => {}
@@ -274,7 +275,7 @@ fn store(
     mut place: Place<'_>,
 ) -> Result<(), Error> {
     let g = &running.generation;
-    let partly = usize::from(g.forward.stage != engine::forward::Stage::Start);
+    let partly = usize::from(g.forward.stage() != engine::inference::forward::Stage::Start);
     let end = g.computed + partly;
     let block_bytes = shape.block_bytes() as u64;
     if let Some(page) = record.pages.get_mut(running.stored / BLOCK)

@@ -6,14 +6,13 @@ use crate::app::{App, Loaded};
 use crate::durable::ModelRecord;
 use crate::memory::{self, StoredFile};
 use crate::{aliases, models, system};
-use engine::forward::Workspace;
-use engine::kv::KvShape;
-use engine::pacer::Experience;
+use engine::inference::budget::CostModel;
+use engine::inference::forward::Workspace;
 use engine::template::Template;
 use engine::{Model, Tokenizer};
 use ic_stable_structures::Memory;
 use serde_bytes::ByteBuf;
-use weights::hash::Sha256State;
+use weights::gguf::sha256::Sha256State;
 use weights::{ByteSource, GgufFile};
 
 /// A model on its way into the heap.
@@ -124,13 +123,13 @@ fn begin(source: &StoredFile, shelf: u8, m: &mut ModelRecord) -> Result<Loading,
     let file = GgufFile::read(source)?;
     let model = Model::plan(&file)?;
     m.info = ModelInfo {
-        architecture: model.config.architecture.name().into(),
+        architecture: model.config.family.name.into(),
         parameters: model.layout.parameters,
         layers: model.config.layers as u32,
         context_length: model.config.context_length as u32,
         vocabulary: model.config.vocabulary as u32,
         packed_bytes: model.layout.bytes,
-        page_bytes: KvShape::of(&model.config).block_bytes() as u64,
+        page_bytes: model.config.kv_shape().block_bytes() as u64,
         ..std::mem::take(&mut m.info)
     };
     m.error = None;
@@ -221,7 +220,7 @@ fn prepare(
     let from = m.prepared;
     let Model { layout, region, .. } = &mut l.model;
     // Vectors and padding between two batches count as done with the batch after them.
-    let done = engine::prepare::prepare(source, layout, region, from, |done| {
+    let done = engine::model::load::pack(source, layout, region, from, |done| {
         let after = (done - from) as f64 * WRITE_THROUGH_COST;
         system::instructions() as f64 + after + (PACK_BATCH as f64) < budget as f64
     })?;
@@ -259,7 +258,7 @@ fn finish(
         tokenizer,
         template,
         workspace,
-        experience: Experience::default(),
+        experience: CostModel::default(),
     };
     app.heap.loaded.insert(shelf, loaded);
     app.pages.open_shelf(shelf, m.info.page_bytes);

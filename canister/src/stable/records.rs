@@ -9,9 +9,9 @@ use crate::pages::Page;
 use crate::{v1, v2};
 use candid::Principal;
 use engine::SamplerOptions;
-use engine::forward::{Forward, Stage};
-use engine::generation::{FinishReason, Generation, Request, Spent};
-use engine::text::TextStream;
+use engine::inference::forward::{Forward, Stage};
+use engine::inference::generation::{FinishReason, Generation, Request, Spent};
+use engine::inference::text_stream::TextStream;
 use ic_stable_structures::Storable;
 use ic_stable_structures::storable::Bound;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub struct ModelRecord {
 
 impl Default for ModelRecord {
     fn default() -> Self {
-        let hash = weights::hash::Sha256State::default();
+        let hash = weights::gguf::sha256::Sha256State::default();
         Self {
             phase: Phase::Empty,
             name: String::new(),
@@ -321,14 +321,14 @@ impl Record {
             tokens: self.tokens.clone(),
             prompt_tokens: self.prompt_tokens as usize,
             computed: self.computed as usize,
-            forward: Forward {
-                stage: match self.stage {
+            forward: Forward::restore(
+                match self.stage {
                     0 => Stage::Start,
                     u32::MAX => Stage::Head,
                     n => Stage::Layer(n - 1),
                 },
-                x: self.x.clone(),
-            },
+                self.x.clone(),
+            ),
             text: TextStream {
                 text: self.text.clone(),
                 pending: self.pending.clone(),
@@ -346,14 +346,14 @@ impl Record {
         self.tokens
             .extend_from_slice(&g.tokens[self.tokens.len()..]);
         self.computed = g.computed as u32;
-        self.stage = match g.forward.stage {
+        self.stage = match g.forward.stage() {
             Stage::Start => 0,
             Stage::Layer(n) => n + 1,
-            Stage::Head | Stage::Done => u32::MAX,
+            Stage::Head => u32::MAX,
         };
         self.x.clear();
         if self.stage != 0 {
-            self.x.extend_from_slice(&g.forward.x);
+            self.x.extend_from_slice(g.forward.residual());
         }
         self.text.push_str(&g.text.text[self.text.len()..]);
         self.pending.clone_from(&g.text.pending);

@@ -28,7 +28,7 @@ use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemor
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
 use std::cell::RefCell;
 use weights::ByteSource;
-use weights::source::{SourceError, check_range};
+use weights::gguf::source::{SourceError, check_range};
 
 pub type Region = VirtualMemory<DefaultMemoryImpl>;
 

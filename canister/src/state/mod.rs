@@ -9,9 +9,9 @@ use crate::memory::{self, Region};
 use crate::model_job::Loading;
 use crate::pages::Pages;
 use crate::queue::Queue;
-use engine::forward::Workspace;
-use engine::kv::KvCache;
-use engine::pacer::Experience;
+use engine::inference::budget::CostModel;
+use engine::inference::forward::Workspace;
+use engine::kv_cache::KvCache;
 use engine::template::Template;
 use engine::{Generation, Model, Tokenizer};
 use ic_stable_structures::{StableBTreeMap, StableCell};
@@ -25,7 +25,7 @@ pub struct Loaded {
     pub template: Template,
     pub workspace: Workspace,
     /// What its pieces of work have cost.
-    pub experience: Experience,
+    pub experience: CostModel,
 }
 
 /// A generation in the heap: its record is in stable memory at the end of every message.

@@ -1,7 +1,7 @@
 //! What `upload --dry-run` says of the real models is what the canister then shows.
 
 use anyhow::{Context, Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
 use loader::model_file::ModelFile;
 use loader::plan::{POSITION, Plan};
 use loader::types::{GenerateRequest, Input, Outcome, Started};

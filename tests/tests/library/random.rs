@@ -3,8 +3,8 @@
 
 use crate::support::{File, alias, alone, delete, hex, roll_back, start, two};
 use anyhow::{Result, bail, ensure};
-use e2e::direct::{Direct, caller, drawn};
-use e2e::tiny::{Tiny, smallest};
+use e2e::harness::{Direct, caller, drawn};
+use e2e::tiny_model::{Tiny, smallest};
 use loader::types::{Error, GenerationState};
 
 const TEXT: &str = "The rain on the other morning";

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use candid::Principal;
-use e2e::direct::{Direct, caller};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller};
+use e2e::tiny_model::Tiny;
 use loader::types::{
     AliasSet, Done, GenerateRequest, Generation, Input, ModelDelete, Options, Outcome, Started,
 };

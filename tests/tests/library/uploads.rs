@@ -3,8 +3,8 @@
 use crate::support::{File, alias, delete, start, two, until_means};
 use anyhow::{Result, ensure};
 use candid::Nat;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use loader::types::{Done, Error, Manifest, Phase, Range};
 use replica::management::types::CanisterSettings;
 use serde_bytes::ByteBuf;
@@ -152,7 +152,7 @@ fn sixteen_models_and_no_more() -> Result<()> {
     for seed in 0..16 {
         let tiny = Tiny {
             seed,
-            ..e2e::tiny::smallest()
+            ..e2e::tiny_model::smallest()
         };
         d.upload(&tiny.bytes()?)?;
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use e2e::chats::{ask, chat, greedy, refusal, set_budget};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use loader::types::Error;
 
 const QUESTION: &str = "Name three colours.";

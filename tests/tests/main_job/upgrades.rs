@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use e2e::chats::{greedy, prompt, refusal, set_budget, until, until_ready};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::network::Setup;
 use loader::generate::follow;
 use loader::management::{self, Mode};

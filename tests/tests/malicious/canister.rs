@@ -2,9 +2,9 @@
 //! instructions, nothing traps, and the canister takes a good model afterwards.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
 use e2e::malicious::{Crafted, corpus, templates};
-use e2e::tiny::smallest;
+use e2e::tiny_model::smallest;
 use loader::types::{
     Done, Error, GenerateRequest, GenerationState, Input, Message, ModelDelete, Outcome, Phase,
     Started,

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use candid::Principal;
 use e2e::chats::{greedy, prompt, until_ready};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::random;
 use loader::generate::follow;
 use loader::management::{self, Mode};

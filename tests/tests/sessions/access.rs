@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::{Encode, Principal};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use loader::types::{
     Access, AccessChange, AccountInfo, ChatCreate, ConfigPatch, Done, Error, GenerateRequest,
     Input, LogEntry, Outcome, Role, Started,

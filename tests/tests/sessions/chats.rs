@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use candid::Principal;
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::Tiny;
 use loader::types::{
     ChatCreate, ChatHistory, ChatHistoryRequest, ChatInfo, ChatListRequest, ChatSend, Done, Error,
     GenerationState, Outcome, Overflow,

@@ -1,8 +1,8 @@
 //! What a chat costs: the next turn pays for its new tokens only, and many chats cost no heap.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::{Tiny, smallest};
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::{Tiny, smallest};
 use loader::types::{
     ChatInfo, ChatListRequest, ConfigPatch, GenerateRequest, Generation, Input, Outcome, Started,
 };

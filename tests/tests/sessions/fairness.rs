@@ -1,8 +1,8 @@
 //! Everybody gets a fair share of the instructions, and short generations do not wait for long ones.
 
 use anyhow::{Context, Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use loader::types::{ConfigPatch, Done, Generation, Input, Outcome, Started};
 use std::collections::{BTreeMap, BTreeSet};
 

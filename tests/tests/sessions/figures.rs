@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::CandidType;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::{Nat, Principal};
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::{Random, smallest};
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::{Random, smallest};
 use loader::types::{
     ChatSend, Config, ConfigPatch, Done, Error, GenerationState, Options, Outcome, Started,
 };

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use candid::{Nat, Principal};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use loader::types::{
     ChatCreate, ChatInfo, ConfigPatch, Done, Error, GenerateRequest, GenerationState, Input,
     LogEntry, LogLevel, Outcome, Started,

@@ -11,8 +11,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::{CandidType, Principal};
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::smallest;
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::smallest;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;

@@ -1,7 +1,7 @@
 //! Chats with a real model: what they take of heap and stable memory.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
 
 #[test]
 fn twenty_chats_of_a_real_model_fit_a_gibibyte_of_heap() -> Result<()> {

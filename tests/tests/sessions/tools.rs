@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use candid::Principal;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::raw::{Raw, text};
-use e2e::tiny::smallest;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::raw_gguf::{Raw, text};
+use e2e::tiny_model::smallest;
 use engine::Tokenizer;
 use engine::template::{Message, Template, Tools};
 use loader::types::{Error, GenerateRequest, Input, Outcome, Started};
