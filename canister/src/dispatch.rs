@@ -1,7 +1,13 @@
-//! The way in: decodes a method's argument, calls it, encodes what it gives. Bytes that are no
-//! argument of the method are rejected with a text, never trapped on, and decoding costs no more than
-//! the bytes are worth.
+//! Every message passes here: its argument is decoded, the method runs, what it changed is saved, the
+//! next slice is scheduled, and the reply is encoded. Nothing else saves or schedules.
+//!
+//! Bytes that are no argument of the method are rejected with a text, never trapped on, and decoding
+//! costs no more than the bytes are worth.
 
+use crate::endpoints::{http, inspect, prompt};
+use crate::runtime;
+use crate::scheduler;
+use crate::state::{State, mutate_state, read_state};
 use candid::utils::{ArgumentDecoder, decode_args_with_config};
 use candid::{CandidType, DecoderConfig};
 
@@ -10,7 +16,7 @@ use candid::{CandidType, DecoderConfig};
 /// # Errors
 /// What is wrong with it, for people.
 pub fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> {
-    // A `vec` of things without bytes could else be as long as its length says.
+    // Zero-sized elements (`vec null`) would otherwise let a few bytes claim billions of elements.
     let mut config = DecoderConfig::new();
     config
         .set_decoding_quota(20_000 + 16 * bytes.len())
@@ -19,16 +25,91 @@ pub fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> 
         .map_err(|e| format!("the argument is not what llm.did says: {e}"))
 }
 
-/// Runs a method on this message.
+/// Runs a public method on this message.
 pub fn answer<R: CandidType>(method: impl FnOnce(&[u8]) -> Result<R, String>) {
-    ic_cdk::futures::internals::in_executor_context(|| {
-        let bytes = crate::system::argument();
+    runtime::entry_point(|| {
+        let bytes = runtime::argument();
         match method(&bytes).map(candid::encode_one) {
-            Ok(Ok(reply)) => ic_cdk::api::msg_reply(reply),
-            Ok(Err(e)) => ic_cdk::api::msg_reject(format!("the reply cannot be encoded: {e}")),
-            Err(text) => ic_cdk::api::msg_reject(text),
+            Ok(Ok(reply)) => runtime::reply(&reply),
+            Ok(Err(e)) => runtime::reject(&format!("the reply cannot be encoded: {e}")),
+            Err(text) => runtime::reject(&text),
         }
     });
+}
+
+/// Runs a query on the state.
+pub fn query<T>(method: impl FnOnce(&State) -> T) -> T {
+    read_state(method)
+}
+
+/// Runs an update on the state; then schedules and saves.
+pub fn update<T>(method: impl FnOnce(&mut State) -> T) -> T {
+    mutate_state(|state| {
+        let result = method(state);
+        scheduler::schedule(state);
+        state.control.save();
+        result
+    })
+}
+
+/// A new program begins: after an install or an upgrade.
+pub fn program_start() {
+    http::certify();
+    mutate_state(|state| {
+        scheduler::restart(state);
+        state.control.save();
+    });
+}
+
+/// The IC's timer.
+pub fn timer() {
+    runtime::entry_point(|| {
+        update(|state| {
+            if scheduler::needs_entropy(state) {
+                state.entropy_requested = runtime::ask_random(entropy_arrived, 0);
+            }
+            scheduler::watchdog(state);
+        });
+    });
+}
+
+/// The answer to a request for randomness.
+extern "C" fn entropy_arrived(_environment: usize) {
+    update(|state| {
+        state.entropy_requested = false;
+        if let Some(bytes) = runtime::random_bytes() {
+            state.control.entropy = Some(bytes);
+        }
+    });
+}
+
+/// A slice that the canister sent to itself. Its argument is the sequence number: eight bytes,
+/// little-endian.
+pub fn slice() {
+    runtime::entry_point(|| {
+        let sequence: Option<[u8; 8]> = runtime::argument().try_into().ok();
+        let Some(sequence) = sequence.filter(|_| runtime::caller_is_self()) else {
+            return;
+        };
+        update(|state| scheduler::run(state, u64::from_le_bytes(sequence)));
+        mutate_state(|state| {
+            scheduler::note_message_size(state);
+            state.control.save();
+        });
+    });
+}
+
+/// `prompt`, which replies later.
+pub fn prompt_and_wait() {
+    runtime::entry_point(|| match decode::<(String,)>(&runtime::argument()) {
+        Ok((text,)) => prompt::reply_when_done(update(|state| prompt::start(state, text))),
+        Err(text) => runtime::reject(&text),
+    });
+}
+
+/// Before a message from outside is taken in.
+pub fn inspect_message() {
+    runtime::entry_point(|| read_state(inspect::inspect));
 }
 
 /// The public methods: exports each under its kind and name, and describes them all in Candid.
@@ -48,9 +129,9 @@ macro_rules! methods {
             )]
             #[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
             extern "C" fn entry() {
-                $crate::entry::answer(|bytes| -> Result<$ret, String> {
-                    let ($($arg,)*): ($($type,)*) = $crate::entry::decode(bytes)?;
-                    Ok($run)
+                $crate::dispatch::answer(|bytes| -> Result<$ret, String> {
+                    let ($($arg,)*): ($($type,)*) = $crate::dispatch::decode(bytes)?;
+                    Ok($crate::dispatch::$kind($run))
                 });
             }
         })*

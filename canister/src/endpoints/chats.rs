@@ -1,71 +1,85 @@
-//! Chats: conversations that are kept, each its owner's only.
+//! `chat_create`, `chat_send`, `chat_history`, `chat_list`, `chat_rename` and `chat_delete`. A chat
+//! is seen by its owner only.
 
-use crate::api::{
-    self, ChatCreateArgs, ChatHistory, ChatHistoryArgs, ChatInfo, ChatListArgs, ChatSendArgs,
-    ChatTurn, Error, GenerationState, Started,
-};
-use crate::app::App;
-use crate::blocks::BLOCK;
-use crate::chat_prompt::{self, Question};
-use crate::durable::{Chat, History, Record, Turn};
-use crate::generations::{self, Prompt};
-use crate::{access, rounds, system};
+use crate::generations::chat_prompt::{self, Question};
+use crate::generations::start::Prompt;
+use crate::generations::{admission, chat_answer, finish, start};
+use crate::kv_cache::block_table;
+use crate::runtime;
+use crate::stable::ids::{ChatId, GenerationId};
+use crate::stable::records::{ChatRecord, ChatTurn, GenerationRecord, Overflow};
+use crate::state::convert::end_state;
+use crate::state::{State, quota};
 use candid::Principal;
+use interface::{
+    ChatCreateArgs, ChatHistory, ChatHistoryArgs, ChatInfo, ChatListArgs, ChatSendArgs, Error,
+    Started,
+};
 use serde_bytes::ByteBuf;
 
 const MAX_TITLE_BYTES: usize = 200;
-/// Of a title made from the first question.
+/// Characters of a title that is made from the first question.
 const TITLE_CHARS: usize = 60;
 const MAX_SYSTEM_BYTES: usize = 256 << 10;
 const MAX_TURNS: u32 = 10_000;
+/// Most chats or turns in one reply.
 const MAX_LISTED: u32 = 200;
 /// Bytes of turns in one reply.
 const HISTORY_BYTES: usize = 1 << 20;
 
-fn own(app: &App, owner: Principal, id: u64) -> Result<Chat, Error> {
-    let chat = app.chats.chats.get(&id).filter(|c| c.owner == owner);
-    chat.ok_or_else(|| Error::NotFound(format!("you have no chat {id}")))
+fn own(state: &State, owner: &Principal, id: u64) -> Result<ChatRecord, Error> {
+    let chat = state.chats.chats.get(&ChatId(id));
+    chat.filter(|c| c.owner == *owner)
+        .ok_or_else(|| Error::NotFound(format!("you have no chat {id}")))
 }
 
 fn checked_title(title: String) -> Result<String, Error> {
     if title.len() > MAX_TITLE_BYTES {
         return Err(Error::InvalidArgument(format!(
-            "title has {} bytes: at most {MAX_TITLE_BYTES} are allowed",
+            "title has {} bytes, the maximum is {MAX_TITLE_BYTES}",
             title.len()
         )));
     }
     Ok(title)
 }
 
-fn info(chat: &Chat, running: Option<&Record>) -> ChatInfo {
+fn info(chat: &ChatRecord, running: Option<&GenerationRecord>) -> ChatInfo {
     ChatInfo {
-        id: chat.id,
+        id: chat.id.0,
         title: chat.title.clone(),
         created_ns: chat.created,
         updated_ns: chat.updated,
         turns: chat.turns,
         context_tokens: running.map_or(chat.tokens, |r| r.tokens.len() as u32),
         cached_tokens: running.map_or(chat.cached, |r| r.computed),
-        overflow: chat.overflow,
-        running: chat.running,
+        overflow: chat.overflow.into(),
+        running: chat.running.map(|id| id.0),
     }
 }
 
-fn current(app: &App, chat: &Chat) -> ChatInfo {
-    let record = chat.running.and_then(|id| app.records.get(&id));
-    info(chat, record.as_ref())
+fn answering(state: &State, chat: &ChatRecord) -> Option<GenerationRecord> {
+    chat.running.and_then(|id| state.generations.get(&id))
 }
 
-/// Begins a chat.
-pub fn create(app: &mut App, owner: Principal, args: ChatCreateArgs) -> Result<ChatInfo, Error> {
-    access::may_generate(app, &owner)?;
-    generations::stable_room(app)?;
-    let mut account = app.accounts.get(&owner);
-    let most = app.control.config.chats_per_caller;
-    if account.chats >= most && !system::is_controller(&owner) {
+/// Creates a chat.
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
+/// [`Error::InvalidArgument`].
+pub fn create(
+    state: &mut State,
+    owner: Principal,
+    args: ChatCreateArgs,
+) -> Result<ChatInfo, Error> {
+    let config = &state.control.config;
+    quota::check_may_generate(config, &state.accounts, &owner)?;
+    admission::check_stable_room(config)?;
+    let mut account = state.accounts.get(&owner);
+    let limit = config.chats_per_caller;
+    if account.chats >= limit && !runtime::is_controller(&owner) {
         return Err(Error::QuotaExceeded {
             what: "chats".into(),
-            limit: u64::from(most),
+            limit: u64::from(limit),
             used: u64::from(account.chats),
             resets_ns: None,
         });
@@ -76,45 +90,44 @@ pub fn create(app: &mut App, owner: Principal, args: ChatCreateArgs) -> Result<C
         && prompt.len() > MAX_SYSTEM_BYTES
     {
         return Err(Error::InvalidArgument(format!(
-            "system has {} bytes: at most {MAX_SYSTEM_BYTES} are allowed",
+            "system has {} bytes, the maximum is {MAX_SYSTEM_BYTES}",
             prompt.len()
         )));
     }
-    let id = app.control.next_chat;
-    app.control.next_chat += 1;
-    let now = system::time();
-    let chat = Chat {
-        owner,
+    let id = ChatId(state.control.next_chat);
+    state.control.next_chat += 1;
+    let now = runtime::time();
+    let chat = ChatRecord {
         id,
+        owner,
         title,
         created: now,
         updated: now,
-        overflow: args.overflow.unwrap_or_default(),
+        overflow: args.overflow.map_or(Overflow::Error, Overflow::from),
         turns: u32::from(system_prompt.is_some()),
         system: system_prompt.is_some(),
         first_read: u32::from(system_prompt.is_some()),
         aligned: 0,
         running: None,
-        model: [0; 32],
+        model: None,
         tokens: 0,
         cached: 0,
         public: 0,
-        pages: Vec::new(),
+        block_table: Vec::new(),
         used: 0,
     };
     if let Some(prompt) = system_prompt {
-        app.chats.turns.insert((id, 0), turn("system", prompt));
+        state.chats.turns.insert((id.0, 0), turn("system", prompt));
     }
     account.chats += 1;
-    app.accounts.put(&owner, account);
+    state.accounts.put(&owner, account);
     let info = info(&chat, None);
-    app.chats.add(chat);
-    app.save();
+    state.chats.add(chat);
     Ok(info)
 }
 
-fn turn(role: &str, content: String) -> Turn {
-    Turn {
+fn turn(role: &str, content: String) -> ChatTurn {
+    ChatTurn {
         role: role.into(),
         content,
         start: 0,
@@ -123,66 +136,78 @@ fn turn(role: &str, content: String) -> Turn {
         cached_tokens: 0,
         generated_tokens: 0,
         instructions: 0,
-        rounds: 0,
+        slices: 0,
         seed: 0,
         end: None,
-        model: [0; 32],
+        model: None,
     }
 }
 
-/// Asks the next question of a chat.
-pub fn send(app: &mut App, owner: Principal, args: ChatSendArgs) -> Result<Started, Error> {
-    let mut chat = own(app, owner, args.chat)?;
-    if let Some(id) = chat.running {
-        return Err(Error::Busy(format!(
-            "this chat is being answered: wait for generation {id} or cancel it"
-        )));
-    }
-    let keep = args.replace_from.unwrap_or(chat.turns);
+/// Returns how many turns of the chat stay before the question.
+fn checked_keep(state: &State, chat: &ChatRecord, replace_from: Option<u32>) -> Result<u32, Error> {
+    let keep = replace_from.unwrap_or(chat.turns);
     if keep < chat.turns {
-        let role = app.chats.turns.get(&(chat.id, keep)).map(|t| t.role);
+        let role = state.chats.turns.get(&(chat.id.0, keep)).map(|t| t.role);
         if role.as_deref() != Some("user") {
             return Err(Error::InvalidArgument(format!(
-                "replace_from is {keep}: that is no turn of the user"
+                "replace_from is {keep}, which is no turn of the user"
             )));
         }
     } else if keep > chat.turns || keep >= MAX_TURNS {
         return Err(Error::InvalidArgument(format!(
-            "replace_from is {keep}: the chat has {} turns, at most {MAX_TURNS} are kept",
+            "replace_from is {keep}: the chat has {} turns, the maximum is {MAX_TURNS}",
             chat.turns
         )));
     }
+    Ok(keep)
+}
+
+/// Asks the next question of a chat.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Busy`] while the chat is answered, [`Error::InvalidArgument`]; those
+/// of [`admission::admit`], of the template, and of quota and payment.
+pub fn send(state: &mut State, owner: Principal, args: ChatSendArgs) -> Result<Started, Error> {
+    let mut chat = own(state, &owner, args.chat)?;
+    if let Some(id) = chat.running {
+        return Err(Error::Busy(format!(
+            "generation {id} is answering this chat: wait for it, or cancel it"
+        )));
+    }
+    let keep = checked_keep(state, &chat, args.replace_from)?;
     if args.content.is_empty() {
         return Err(Error::InvalidArgument(
-            "content is empty: ask something".into(),
+            "content is empty; expected a question".into(),
         ));
     }
-    let mut wish = generations::admit(app, owner, args.model.as_deref(), args.options)?;
-    let (shelf, loaded) = generations::ready(app, args.model.as_deref())?;
-    let model = app.library.get(shelf).map_or([0; 32], |m| m.sha256);
+    let (mut request, loaded) =
+        admission::admit(state, &owner, args.model.as_deref(), args.options)?;
+    let model = request.model;
     let question = Question {
         content: &args.content,
         keep,
         model: &model,
-        context: wish.context(),
-        answer: wish.max_tokens(),
+        context: request.options.max_context as usize,
+        answer: request.options.max_tokens as usize,
     };
-    let next = chat_prompt::next_turn(&app.chats, &chat, &question, loaded)?;
-    wish.check(&next.tokens)?;
-    let common = if chat.model == model { next.common } else { 0 };
+    let next = chat_prompt::next_turn(&state.chats, &chat, &question, loaded)?;
+    request.check_prompt(&next.tokens)?;
+    let common = if chat.model == Some(model) {
+        next.common
+    } else {
+        0
+    };
     let computed = common
         .min(chat.cached as usize)
         .min(next.tokens.len().saturating_sub(1));
-    wish.afford(app, &owner, next.tokens.len(), computed)?;
-    wish.draw_seed(app)?;
+    request.check_quota_and_payment(state, &owner, next.tokens.len(), computed)?;
+    request.resolve_seed(state)?;
 
     // Nothing is refused from here on.
-    app.chats.wake(&chat);
-    app.chats.drop_turns(&chat, keep);
-    let mut pages = std::mem::take(&mut chat.pages);
-    for page in pages.split_off(computed.div_ceil(BLOCK).min(pages.len())) {
-        app.pages.release(page);
-    }
+    state.chats.mark_busy(&chat);
+    state.chats.drop_turns(&chat, keep);
+    let mut block_table = std::mem::take(&mut chat.block_table);
+    block_table::truncate(&mut block_table, computed, &mut state.pools);
     let before = if next.appended { next.common } else { 0 };
     if chat.title.is_empty() {
         chat.title = args.content.chars().take(TITLE_CHARS).collect();
@@ -190,97 +215,50 @@ pub fn send(app: &mut App, owner: Principal, args: ChatSendArgs) -> Result<Start
     if !next.appended {
         chat.aligned = keep + 1;
     }
-    let question = Turn {
+    let question = ChatTurn {
         start: before as u32,
         prompt_tokens: (next.tokens.len() - before) as u32,
         ..turn("user", args.content)
     };
-    app.chats.turns.insert((chat.id, keep), question);
-    let started = generations::begin(
-        app,
-        owner,
-        Prompt {
-            tokens: next.tokens,
-            pages,
-            computed,
-            public: next.public,
-            chat: Some((chat.id, keep + 1)),
-        },
-        wish,
-    );
-    app.chats.turns.insert(
-        (chat.id, keep + 1),
-        Turn {
-            generation: Some(started.id),
-            prompt_tokens: started.prompt_tokens,
-            seed: started.seed,
-            model,
-            ..turn("assistant", String::new())
-        },
-    );
+    state.chats.turns.insert((chat.id.0, keep), question);
+    let prompt = Prompt {
+        tokens: next.tokens,
+        block_table,
+        computed,
+        public: next.public,
+        chat: Some((chat.id, keep + 1)),
+    };
+    let started = start::start(state, owner, prompt, request);
+    let answer = ChatTurn {
+        generation: Some(GenerationId(started.id)),
+        prompt_tokens: started.prompt_tokens,
+        seed: started.seed,
+        model: Some(model),
+        ..turn("assistant", String::new())
+    };
+    state.chats.turns.insert((chat.id.0, keep + 1), answer);
     chat.turns = keep + 2;
     chat.first_read = next.first_read;
-    chat.running = Some(started.id);
-    chat.model = model;
+    chat.running = Some(GenerationId(started.id));
+    chat.model = Some(model);
     chat.cached = 0;
     chat.public = next.public as u32;
-    chat.updated = system::time();
-    app.chats.put(chat);
-    rounds::schedule(app);
+    chat.updated = runtime::time();
+    state.chats.put(chat);
     Ok(started)
 }
 
-/// A chat's answer has ended: its text, tokens and pages go over to the chat.
-pub fn ended(app: &mut App, record: &mut Record) {
-    let Some((id, turn)) = record.chat else {
-        return;
-    };
-    let Some(mut chat) = app.chats.chats.get(&id) else {
-        return;
-    };
-    let kept = (record.computed as usize).div_ceil(BLOCK);
-    chat.pages = std::mem::take(&mut record.pages);
-    for page in chat.pages.split_off(kept.min(chat.pages.len())) {
-        app.pages.release(page);
-    }
-    chat.cached = record.computed;
-    chat.tokens = record.tokens.len() as u32;
-    chat.running = None;
-    chat.updated = system::time();
-    app.control.uses += 1;
-    chat.used = app.control.uses;
-    app.chats.rest(&chat);
-    app.chats
-        .histories
-        .insert(id, History(record.tokens.clone()));
-    if let Some(mut answer) = app.chats.turns.get(&(id, turn)) {
-        answer.content = whole_text(record);
-        figures(&mut answer, record);
-        app.chats.turns.insert((id, turn), answer);
-    }
-    app.chats.put(chat);
-}
-
-/// The text, with what was held back because more could have come.
-fn whole_text(record: &Record) -> String {
-    let mut text = record.text.clone();
-    text.push_str(&String::from_utf8_lossy(&record.pending));
-    text
-}
-
-fn figures(turn: &mut Turn, record: &Record) {
-    turn.prompt_tokens = record.prompt_tokens;
-    turn.cached_tokens = record.cached;
-    turn.generated_tokens = record.generated().len() as u32;
-    turn.instructions = record.prompt_instructions + record.generate_instructions;
-    turn.rounds = record.rounds;
-    turn.end.clone_from(&record.end);
-}
-
-/// Turns of a chat, from a number on.
-pub fn history(app: &App, owner: Principal, args: &ChatHistoryArgs) -> Result<ChatHistory, Error> {
-    let chat = own(app, owner, args.chat)?;
-    let running = chat.running.and_then(|id| app.records.get(&id));
+/// Returns turns of a chat, from a number on.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn history(
+    state: &State,
+    owner: &Principal,
+    args: &ChatHistoryArgs,
+) -> Result<ChatHistory, Error> {
+    let chat = own(state, owner, args.chat)?;
+    let running = answering(state, &chat);
     let mut turns = Vec::new();
     let mut bytes = 0;
     let end = args
@@ -288,35 +266,20 @@ pub fn history(app: &App, owner: Principal, args: &ChatHistoryArgs) -> Result<Ch
         .saturating_add(args.limit.min(MAX_LISTED))
         .min(chat.turns);
     for number in args.from..end {
-        let Some(mut turn) = app.chats.turns.get(&(chat.id, number)) else {
+        let Some(mut turn) = state.chats.turns.get(&(chat.id.0, number)) else {
             break;
         };
         if let Some(record) = &running
             && turn.generation == Some(record.id)
         {
             turn.content.clone_from(&record.text);
-            figures(&mut turn, record);
+            chat_answer::copy_figures(&mut turn, record);
         }
         bytes += turn.content.len();
         if bytes > HISTORY_BYTES && !turns.is_empty() {
             break;
         }
-        turns.push(ChatTurn {
-            role: turn.role,
-            content: turn.content,
-            generation: turn.generation,
-            prompt_tokens: turn.prompt_tokens,
-            cached_tokens: turn.cached_tokens,
-            generated_tokens: turn.generated_tokens,
-            instructions: turn.instructions,
-            rounds: turn.rounds,
-            seed: turn.seed,
-            finish: turn.end.map(|end| match end {
-                Ok(finish) => GenerationState::Finished(finish),
-                Err(e) => GenerationState::Failed(e),
-            }),
-            model_sha256: ByteBuf::from(turn.model),
-        });
+        turns.push(public_turn(turn));
     }
     Ok(ChatHistory {
         info: info(&chat, running.as_ref()),
@@ -324,41 +287,63 @@ pub fn history(app: &App, owner: Principal, args: &ChatHistoryArgs) -> Result<Ch
     })
 }
 
-/// The caller's chats, newest first.
-pub fn list(app: &App, owner: Principal, args: &ChatListArgs) -> Vec<ChatInfo> {
-    app.chats
-        .of_owner(&owner, args.before.unwrap_or(u64::MAX))
+fn public_turn(turn: ChatTurn) -> interface::ChatTurn {
+    interface::ChatTurn {
+        role: turn.role,
+        content: turn.content,
+        generation: turn.generation.map(|id| id.0),
+        prompt_tokens: turn.prompt_tokens,
+        cached_tokens: turn.cached_tokens,
+        generated_tokens: turn.generated_tokens,
+        instructions: turn.instructions,
+        rounds: turn.slices,
+        seed: turn.seed,
+        finish: turn.end.map(end_state),
+        // Turns that are no answers have no model: 32 zeros in the interface.
+        model_sha256: ByteBuf::from(turn.model.map_or([0; 32], |sha| sha.0)),
+    }
+}
+
+/// Returns the caller's chats, newest first.
+pub fn list(state: &State, owner: &Principal, args: &ChatListArgs) -> Vec<ChatInfo> {
+    let before = ChatId(args.before.unwrap_or(u64::MAX));
+    state
+        .chats
+        .of_owner(owner, before)
         .take(args.limit.min(MAX_LISTED) as usize)
-        .filter_map(|id| app.chats.chats.get(&id))
-        .map(|chat| current(app, &chat))
+        .filter_map(|id| state.chats.chats.get(&id))
+        .map(|chat| info(&chat, answering(state, &chat).as_ref()))
         .collect()
 }
 
 /// Gives a chat another title.
-pub fn rename(app: &mut App, owner: Principal, id: u64, title: String) -> Result<(), Error> {
-    let mut chat = own(app, owner, id)?;
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::InvalidArgument`] for a title that is too long.
+pub fn rename(state: &mut State, owner: &Principal, id: u64, title: String) -> Result<(), Error> {
+    let mut chat = own(state, owner, id)?;
     chat.title = checked_title(title)?;
-    chat.updated = system::time();
-    app.chats.put(chat);
+    chat.updated = runtime::time();
+    state.chats.put(chat);
     Ok(())
 }
 
-/// Removes a chat; a running answer is cancelled.
-pub fn delete(app: &mut App, owner: Principal, id: u64) -> Result<(), Error> {
-    let running = own(app, owner, id)?.running;
+/// Deletes a chat. An answer that is being generated is cancelled.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn delete(state: &mut State, owner: &Principal, id: u64) -> Result<(), Error> {
+    let running = own(state, owner, id)?.running;
     if let Some(generation) = running {
-        generations::end(app, generation, api::Error::Cancelled);
+        finish::fail(state, generation, Error::Cancelled);
     }
-    let Some(mut chat) = app.chats.chats.get(&id) else {
+    let Some(mut chat) = state.chats.chats.get(&ChatId(id)) else {
         return Ok(());
     };
-    let mut account = app.accounts.get(&owner);
+    let mut account = state.accounts.get(owner);
     account.chats = account.chats.saturating_sub(1);
-    app.accounts.put(&owner, account);
-    app.chats.remove(&chat);
-    for page in std::mem::take(&mut chat.pages) {
-        app.pages.release(page);
-    }
-    rounds::schedule(app);
+    state.accounts.put(owner, account);
+    state.chats.remove(&chat);
+    block_table::release_all(&mut chat.block_table, &mut state.pools);
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! there can be is certified with version 2 of the protocol before the first request comes: status,
 //! headers and body, for a file both as it is and compressed, and one response for everything else.
 
+use crate::runtime;
+use crate::state::State;
 use candid::CandidType;
 use ic_http_certification::{
     CERTIFICATE_EXPRESSION_HEADER_NAME, DefaultCelBuilder, DefaultResponseCertification,
@@ -187,8 +189,8 @@ fn metrics_entry() -> HttpCertificationTreeEntry<'static> {
 }
 
 /// The figures for Prometheus.
-fn metrics() -> PageResponse<'static> {
-    let text = crate::app::with(|app| crate::metrics::text(app)).into_bytes();
+fn metrics(state: &State) -> PageResponse<'static> {
+    let text = super::metrics::text(state).into_bytes();
     let expression = DefaultCelBuilder::skip_certification().to_string();
     let headers = vec![
         header("content-type", "text/plain; version=0.0.4; charset=utf-8"),
@@ -200,7 +202,7 @@ fn metrics() -> PageResponse<'static> {
         .with_headers(headers)
         .build();
     let witness = TREE.with_borrow(|tree| tree.witness(&metrics_entry(), METRICS).ok());
-    if let (Some(witness), Some(certificate)) = (witness, ic_cdk::api::data_certificate()) {
+    if let (Some(witness), Some(certificate)) = (witness, runtime::data_certificate()) {
         let path = HttpCertificationPath::exact(METRICS).to_expr_path();
         add_v2_certificate_header(&certificate, &mut response, &witness, &path);
     }
@@ -222,11 +224,11 @@ pub fn certify() {
         tree.insert(&metrics_entry());
         tree.root_hash()
     });
-    ic_cdk::api::certified_data_set(root);
+    runtime::set_certified_data(&root);
 }
 
 /// The answer to a request, with its certificate. Never refuses: what is unknown is not found.
-pub fn respond(request: &PageRequest) -> PageResponse<'static> {
+pub fn respond(state: &State, request: &PageRequest) -> PageResponse<'static> {
     let asked = HttpRequest::get(request.url.as_str()).build();
     let path = asked
         .get_path()
@@ -240,7 +242,7 @@ pub fn respond(request: &PageRequest) -> PageResponse<'static> {
         };
     };
     if path == METRICS {
-        return metrics();
+        return metrics(state);
     }
     let prepared = FILES
         .iter()
@@ -251,7 +253,7 @@ pub fn respond(request: &PageRequest) -> PageResponse<'static> {
     let witness = prepared
         .entry()
         .and_then(|entry| TREE.with_borrow(|tree| tree.witness(&entry, &path).ok()));
-    if let (Some(witness), Some(certificate)) = (witness, ic_cdk::api::data_certificate()) {
+    if let (Some(witness), Some(certificate)) = (witness, runtime::data_certificate()) {
         let expression_path = prepared.path.to_expr_path();
         add_v2_certificate_header(&certificate, &mut response, &witness, &expression_path);
     }

@@ -1,87 +1,85 @@
-//! Before a message from outside is taken in: what would be refused anyway is refused here, before
-//! the canister pays for it. Nothing is decoded.
+//! `canister_inspect_message`: what would be refused anyway is refused here, before the canister pays
+//! for it. Nothing is decoded.
 //!
-//! A refusal is a trap with the error's name and text, so that whoever calls is told why:
-//! `refused: Unauthorized: …`.
+//! A refusal is a trap whose text carries the error ([`interface::refusal`]).
 
-use crate::api::Error;
-use crate::app::App;
-use crate::{access, cycles, generations, migration, system, upload};
+use super::require_controller;
+use crate::generations::admission;
+use crate::runtime;
+use crate::state::{State, billing, quota};
+use interface::{Error, refusal};
 
-/// Longest argument of everything but a chunk (bytes).
-const MAX_ARGUMENT: usize = 1_300_000;
+/// Longest argument of every method but `upload_chunk` (bytes).
+const MAX_ARGUMENT_BYTES: usize = 1_300_000;
 
-/// Accepts the message or refuses it with a reason.
-pub fn inspect(app: &App) {
-    match check(app, &ic_cdk::api::msg_method_name()) {
-        Ok(()) => ic_cdk::api::accept_message(),
-        Err(e) => ic_cdk::trap(format!("refused: {}", text(&e))),
+/// Accepts the message, or traps with the reason.
+pub fn inspect(state: &State) {
+    match check(state, &runtime::method_name()) {
+        Ok(()) => runtime::accept_message(),
+        Err(e) => runtime::trap(&refusal::encode(&e)),
     }
 }
 
-fn check(app: &App, method: &str) -> Result<(), Error> {
-    let who = system::caller();
-    if method != "upload_chunk" && system::argument_bytes() > MAX_ARGUMENT {
+fn check(state: &State, method: &str) -> Result<(), Error> {
+    let who = runtime::caller();
+    if method != "upload_chunk" && runtime::argument_bytes() > MAX_ARGUMENT_BYTES {
         return Err(Error::InvalidArgument(format!(
-            "the argument is longer than {MAX_ARGUMENT} bytes"
+            "the argument has {} bytes, the maximum is {MAX_ARGUMENT_BYTES}",
+            runtime::argument_bytes()
         )));
     }
+    let config = &state.control.config;
     match method {
-        "round" => Err(Error::Unauthorized(
-            "only the canister itself may call round".into(),
+        runtime::SLICE_METHOD => Err(Error::Unauthorized(
+            "only the canister itself may call this method".into(),
         )),
         "upload_begin" | "upload_chunk" | "upload_commit" | "upload_abort" | "alias_set"
         | "alias_rollback" | "alias_remove" | "model_delete" | "set_config" | "set_access"
-        | "logs"
-            if !system::is_controller(&who) =>
-        {
-            Err(Error::Unauthorized(
-                "only a controller of this canister may do this".into(),
-            ))
-        }
-        "upload_chunk" if app.library.uploading().is_none() => Err(upload::wrong_phase(
-            app,
-            "call upload_begin before sending chunks",
-        )),
-        "generate" | "prompt" | "chat_send" => {
-            // Which model is meant is not looked at here.
-            migration::check(app)?;
-            if app.heap.loaded.is_empty() {
-                generations::ready(app, None)?;
+        | "logs" => {
+            require_controller()?;
+            if method == "upload_chunk" && state.models.uploading().is_none() {
+                let hint = "call upload_begin before sending chunks";
+                return Err(state.model_view().wrong_phase(hint));
             }
-            generations::room(app)?;
-            access::may_generate(app, &who)?;
-            access::within_quota(app, &who, 0)?;
-            cycles::enough(app)
+            Ok(())
         }
+        "generate" | "prompt" | "chat_send" => admission::precheck(state, &who),
         "chat_create" => {
-            access::may_generate(app, &who)?;
-            cycles::enough(app)
+            quota::check_may_generate(config, &state.accounts, &who)?;
+            billing::check_cycles(config)
         }
-        // Nobody but controllers is to spend the last cycles.
-        _ if !system::is_controller(&who) => cycles::enough(app),
+        // Nobody but controllers may spend the last cycles.
+        _ if !runtime::is_controller(&who) => billing::check_cycles(config),
         _ => Ok(()),
     }
 }
 
-/// An error's name and what it says.
-fn text(e: &Error) -> String {
-    match e {
-        Error::Unauthorized(t) => format!("Unauthorized: {t}"),
-        Error::InvalidArgument(t) => format!("InvalidArgument: {t}"),
-        Error::Busy(t) => format!("Busy: {t}"),
-        Error::OutOfMemory(t) => format!("OutOfMemory: {t}"),
-        Error::LowCycles(t) => format!("LowCycles: {t}"),
-        Error::WrongPhase { phase, hint } => format!("WrongPhase: {phase}: {hint}"),
-        Error::QuotaExceeded {
-            what,
-            limit,
-            used,
-            resets_ns,
-        } => format!(
-            "QuotaExceeded: {what}: {limit}: {used}: {}",
-            resets_ns.unwrap_or(0)
-        ),
-        other => format!("{other:?}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_refused_is_refused_before_it_costs() {
+        let state = State::open();
+        let name = |method: &str| check(&state, method).err().map(|e| e.name());
+        assert_eq!(name(runtime::SLICE_METHOD), Some("Unauthorized"));
+        assert_eq!(name("set_config"), Some("Unauthorized"));
+        assert_eq!(name("generate"), Some("WrongPhase"));
+        assert_eq!(name("chat_create"), None);
+        runtime::set(|s| s.controllers = vec![s.caller]);
+        assert_eq!(name("set_config"), None);
+        assert_eq!(name("upload_chunk"), Some("WrongPhase"));
+        runtime::set(|s| s.argument = vec![0; MAX_ARGUMENT_BYTES + 1]);
+        assert_eq!(name("set_config"), Some("InvalidArgument"));
+    }
+
+    #[test]
+    fn the_last_cycles_are_for_controllers() {
+        let state = State::open();
+        runtime::set(|s| s.liquid_cycles = 1);
+        let name = |method: &str| check(&state, method).err().map(|e| e.name());
+        assert_eq!(name("cancel"), Some("LowCycles"));
+        runtime::set(|s| s.controllers = vec![s.caller]);
+        assert_eq!(name("cancel"), None);
     }
 }

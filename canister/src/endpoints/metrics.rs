@@ -1,11 +1,12 @@
 //! Figures for Prometheus, in its text format.
 
-use crate::app::App;
-use crate::{cycles, memory, system};
+use crate::runtime;
+use crate::stable::regions;
+use crate::state::{State, billing};
 use std::fmt::Write;
 
-/// All figures.
-pub fn text(app: &App) -> String {
+/// Returns all figures.
+pub fn text(state: &State) -> String {
     let mut out = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
         let _ = writeln!(out, "# HELP llm_{name} {help}\n# TYPE llm_{name} {kind}");
@@ -15,13 +16,13 @@ pub fn text(app: &App) -> String {
     };
     let one = |value: f64| vec![(String::new(), value)];
     let label = |key: &str, name: &str, value: f64| (format!("{{{key}=\"{name}\"}}"), value);
-    let t = &app.control.totals;
+    let t = &state.control.totals;
 
     put(
         "generations_open",
         "gauge",
         "Generations that wait or run.",
-        &one(app.queue.len() as f64),
+        &one(state.queue.len() as f64),
     );
     put(
         "generations_total",
@@ -45,7 +46,7 @@ pub fn text(app: &App) -> String {
     put(
         "instructions_total",
         "counter",
-        "Instructions of rounds, by what they were for.",
+        "Instructions of slices, by what they were for.",
         &[
             label("kind", "prompt", t.prompt_instructions as f64),
             label("kind", "generate", t.generate_instructions as f64),
@@ -56,53 +57,53 @@ pub fn text(app: &App) -> String {
     put(
         "rounds_total",
         "counter",
-        "Rounds that have ended.",
-        &one(app.control.rounds as f64),
+        "Slices that have ended.",
+        &one(state.control.slices as f64),
     );
     put(
         "rounds_lost_total",
         "counter",
-        "Rounds that did not end: they trapped or were not delivered.",
-        &one(t.rounds_lost as f64),
+        "Slices that did not end: they trapped or were not delivered.",
+        &one(t.slices_lost as f64),
     );
     put(
         "message_instructions_max",
         "gauge",
         "Instructions of the largest message.",
-        &one(app.control.max_message_instructions as f64),
+        &one(state.control.max_message_instructions as f64),
     );
     put(
         "chats",
         "gauge",
         "Chats.",
-        &one(app.chats.chats.len() as f64),
+        &one(state.chats.chats.len() as f64),
     );
     put(
-        "cache_pages",
+        "kv_blocks",
         "gauge",
-        "Pages of the KV cache.",
+        "Blocks of the KV cache.",
         &[
-            label("state", "used", f64::from(app.pages.used())),
+            label("state", "used", f64::from(state.pools.used())),
             label(
                 "state",
                 "free",
-                f64::from(app.pages.slots() - app.pages.used()),
+                f64::from(state.pools.blocks() - state.pools.used()),
             ),
         ],
     );
     put(
-        "cache_page_bytes",
+        "kv_block_bytes",
         "gauge",
-        "Bytes of a page of the KV cache.",
-        &one(app.page_bytes() as f64),
+        "Bytes of a block of the KV cache of the default model.",
+        &one(super::status::default_block_bytes(state) as f64),
     );
     put(
         "cache_evictions_total",
         "counter",
-        "Chats whose pages were dropped to make room.",
+        "Chats whose KV blocks were evicted.",
         &one(t.evictions as f64),
     );
-    let regions: Vec<_> = memory::sizes()
+    let regions: Vec<_> = regions::sizes()
         .into_iter()
         .map(|(name, bytes)| label("region", &name, bytes as f64))
         .collect();
@@ -116,34 +117,34 @@ pub fn text(app: &App) -> String {
         "stable_bytes",
         "gauge",
         "Bytes of stable memory.",
-        &one(system::stable_bytes() as f64),
+        &one(runtime::stable_bytes() as f64),
     );
     put(
         "heap_bytes",
         "gauge",
         "Bytes of heap.",
-        &one(system::heap_bytes() as f64),
+        &one(runtime::heap_bytes() as f64),
     );
     put(
         "cycles",
         "gauge",
         "Cycles, all and those above the freezing threshold.",
         &[
-            label("kind", "all", system::cycles() as f64),
-            label("kind", "liquid", system::liquid_cycles() as f64),
+            label("kind", "all", runtime::cycles() as f64),
+            label("kind", "liquid", runtime::liquid_cycles() as f64),
         ],
     );
     put(
         "days_left",
         "gauge",
         "Days until the canister freezes if it does no work.",
-        &one(cycles::days_left() as f64),
+        &one(billing::days_left() as f64),
     );
     put(
         "paused",
         "gauge",
-        "1 while no work is done for want of cycles.",
-        &one(f64::from(u8::from(app.control.paused.is_some()))),
+        "1 while work is paused because cycles are low.",
+        &one(f64::from(u8::from(state.control.paused.is_some()))),
     );
     out
 }

@@ -1,59 +1,67 @@
-//! `prompt`: one call that answers when its generation is done, for command lines.
+//! `prompt`: one call that is answered when its generation is done, for command lines.
 //!
 //! An update can wait only on another call, so it waits on calls that take a consensus round each:
 //! the management canister's `raw_rand`. When the canister is asked to stop, the answer is the
 //! generation's id, so that stopping never waits for a long answer.
 
-use crate::api::{Answer, Error, GenerateArgs, Input, Message};
-use crate::app::{self, App};
-use crate::{generations, system};
+use super::generations;
+use crate::generations::engine_state;
+use crate::runtime;
+use crate::stable::ids::GenerationId;
+use crate::state::{State, read_state};
+use interface::{Answer, Error, GenerateArgs, Input, Message, Started};
 
-/// Starts the generation and the wait.
-pub fn begin(text: String) {
-    let caller = system::caller();
+/// Starts the generation of a question.
+///
+/// # Errors
+/// Those of [`generations::generate`].
+pub fn start(state: &mut State, text: String) -> Result<Started, Error> {
     let args = GenerateArgs {
         input: Input::Chat(vec![Message {
             role: "user".into(),
             content: text,
         }]),
-        options: None,
-        model: None,
-        tools: None,
+        ..GenerateArgs::default()
     };
-    match app::with(|app| generations::start(app, caller, args)) {
+    generations::generate(state, runtime::caller(), args)
+}
+
+/// Replies to this message as soon as the generation is done.
+pub fn reply_when_done(started: Result<Started, Error>) {
+    match started {
         Ok(started) => wait(started.id),
         Err(e) => reply(Err(e)),
     }
 }
 
 fn wait(id: u64) {
-    if !system::ask_random(look, id) {
+    if !runtime::ask_random(round_passed, id) {
         reply(Err(Error::Busy(format!(
-            "the answer cannot be waited for: read generation {id}"
+            "this call cannot wait for the answer: read generation {id}"
         ))));
     }
 }
 
-/// A round has passed: is it done?
-extern "C" fn look(environment: usize) {
-    let number = system::callback_number(environment);
-    match app::with(|app| answer(app, number)) {
+/// A round has passed: replies if the generation is done.
+extern "C" fn round_passed(environment: usize) {
+    let id = runtime::callback_number(environment);
+    match read_state(|state| answer(state, id)) {
         Some(result) => reply(result),
-        None if system::is_stopping() => reply(Err(Error::Stopping { id: number })),
-        None => wait(number),
+        None if runtime::is_stopping() => reply(Err(Error::Stopping { id })),
+        None => wait(id),
     }
 }
 
-fn answer(app: &App, id: u64) -> Option<Result<Answer, Error>> {
-    let Some(r) = app.records.get(&id) else {
+fn answer(state: &State, id: u64) -> Option<Result<Answer, Error>> {
+    let Some(r) = state.generations.get(&GenerationId(id)) else {
         return Some(Err(Error::NotFound(format!("generation {id} is gone"))));
     };
-    Some(match r.end.as_ref()? {
-        Err(e) => Err(e.clone()),
+    Some(match r.end.clone()? {
+        Err(e) => Err(e.into()),
         Ok(_) => Ok(Answer {
             id,
             prompt_tokens: r.prompt_tokens,
-            generated_tokens: r.generated().len() as u32,
+            generated_tokens: engine_state::answer_tokens(&r).len() as u32,
             instructions: r.prompt_instructions + r.generate_instructions,
             seed: r.options.seed,
             text: r.text,
@@ -62,7 +70,8 @@ fn answer(app: &App, id: u64) -> Option<Result<Answer, Error>> {
 }
 
 fn reply(result: Result<Answer, Error>) {
-    let bytes = candid::encode_one(result).unwrap_or_default();
-    ic0::msg_reply_data_append(&bytes);
-    ic0::msg_reply();
+    match candid::encode_one(result) {
+        Ok(bytes) => runtime::reply(&bytes),
+        Err(e) => runtime::reject(&format!("the reply cannot be encoded: {e}")),
+    }
 }

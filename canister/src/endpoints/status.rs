@@ -1,61 +1,70 @@
-//! What the canister is doing, and its settings.
+//! `status` and `set_config`.
 
-use crate::api::{CacheStatus, Config, ConfigPatch, Error, LogLevel, RegionBytes, Status};
-use crate::app::App;
-use crate::{aliases, cycles, logs, memory, models, system};
-use candid::Nat;
+use super::require_controller;
+use crate::runtime;
+use crate::stable::records::LogLevel;
+use crate::stable::regions;
+use crate::state::{State, billing};
+use interface::limits::MESSAGE_INSTRUCTIONS;
+use interface::{CacheStatus, Config, ConfigPatch, Error, RegionBytes, Status};
 
-/// The instruction limit of an update message.
-const MESSAGE_LIMIT: u64 = 40_000_000_000;
-const LEAST_ROUND: u64 = 1_000_000;
+/// Smallest instruction budget of a slice.
+const MIN_SLICE_INSTRUCTIONS: u64 = 1_000_000;
 
-/// The whole status.
-pub fn status(app: &App) -> Status {
+/// Returns the bytes of a KV block of the default model; 0 without one.
+pub fn default_block_bytes(state: &State) -> u64 {
+    let slot = state.model_view().default_slot();
+    let model = slot.and_then(|slot| state.models.get(slot));
+    model.map_or(0, |m| m.info.block_bytes)
+}
+
+/// Returns the whole status.
+pub fn status(state: &State) -> Status {
+    let view = state.model_view();
+    let control = &state.control;
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
-        layout: app.control.layout,
-        model: models::status(app, aliases::default_shelf(app)),
-        config: app.control.config.clone(),
-        generations_running: app.queue.len() as u32,
-        paused: app.control.paused.clone(),
-        rounds: app.control.rounds,
-        max_message_instructions: app.control.max_message_instructions,
-        heap_bytes: system::heap_bytes(),
-        stable_bytes: system::stable_bytes(),
-        regions: memory::sizes()
+        layout: control.layout,
+        model: view.status(view.default_slot()),
+        config: control.config.clone().into(),
+        generations_running: state.queue.len() as u32,
+        paused: control.paused.clone(),
+        rounds: control.slices,
+        max_message_instructions: control.max_message_instructions,
+        heap_bytes: runtime::heap_bytes(),
+        stable_bytes: runtime::stable_bytes(),
+        regions: regions::sizes()
             .into_iter()
             .map(|(region, bytes)| RegionBytes { region, bytes })
             .collect(),
         cache: CacheStatus {
-            page_bytes: app.page_bytes(),
-            pages_used: app.pages.used(),
-            pages_free: app.pages.slots() - app.pages.used(),
-            shareable_pages: app.pages.indexed(),
-            resting_chats: app.chats.resting(),
+            block_bytes: default_block_bytes(state),
+            blocks_used: state.pools.used(),
+            blocks_free: state.pools.blocks() - state.pools.used(),
+            shareable_blocks: state.pools.indexed(),
+            cached_chats: state.chats.cached(),
         },
-        chats: app.chats.chats.len(),
-        totals: app.control.totals,
-        cycles: Nat::from(system::cycles()),
-        liquid_cycles: Nat::from(system::liquid_cycles()),
-        days_left: cycles::days_left(),
+        chats: state.chats.chats.len(),
+        totals: control.totals.into(),
+        cycles: runtime::cycles(),
+        liquid_cycles: runtime::liquid_cycles(),
+        days_left: billing::days_left(),
     }
 }
 
-/// Changes the settings that are given.
-pub fn set_config(app: &mut App, patch: ConfigPatch) -> Result<Config, Error> {
-    if !system::caller_is_controller() {
-        return Err(Error::Unauthorized(
-            "only a controller may change the settings".into(),
-        ));
-    }
-    let old = app.control.config.clone();
+/// Changes the settings that are given. Returns all of them.
+///
+/// # Errors
+/// [`Error::Unauthorized`]; [`Error::InvalidArgument`] for a value out of range.
+pub fn set_config(state: &mut State, patch: ConfigPatch) -> Result<Config, Error> {
+    require_controller()?;
+    let old = Config::from(state.control.config.clone());
     let config = patched(&old, patch)?;
     if config != old {
         let text = format!("settings: {config:?}");
-        logs::add(app, LogLevel::Info, Some(system::caller()), text);
+        state.log.add(LogLevel::Info, Some(runtime::caller()), text);
     }
-    app.control.config = config.clone();
-    crate::rounds::schedule(app);
+    state.control.config = config.clone().into();
     Ok(config)
 }
 
@@ -69,7 +78,7 @@ fn patched(old: &Config, patch: ConfigPatch) -> Result<Config, Error> {
         let value = value.unwrap_or(old);
         if value < least || value > most {
             return Err(Error::InvalidArgument(format!(
-                "{name} is {value}: {least} to {most} is allowed"
+                "{name} is {value}; expected {least} to {most}"
             )));
         }
         Ok(value)
@@ -79,7 +88,7 @@ fn patched(old: &Config, patch: ConfigPatch) -> Result<Config, Error> {
             "round_instructions",
             patch.round_instructions,
             old.round_instructions,
-            (LEAST_ROUND, MESSAGE_LIMIT),
+            (MIN_SLICE_INSTRUCTIONS, MESSAGE_INSTRUCTIONS),
         )?,
         max_context_tokens: within(
             "max_context_tokens",

@@ -1,97 +1,69 @@
-//! Receiving a model file in chunks, in any order, as often as one likes.
+//! `upload_begin`, `upload_chunk`, `upload_missing`, `upload_commit` and `upload_abort`: receiving a
+//! model's file in chunks, in any order, as often as the sender likes.
 
-use crate::api::{Chunk, Error, Manifest, Phase, Range};
-use crate::app::App;
-use crate::durable::ModelRecord;
-use crate::models::{self, only_controllers};
-use crate::{aliases, memory, migration, rounds};
+use super::require_controller;
+use crate::generations::finish;
+use crate::stable::ids::{ModelSlot, Sha256};
+use crate::stable::records::{ModelInfo, ModelRecord, ModelStage};
+use crate::stable::regions;
+use crate::state::{State, aliases, check_migrated};
 use ic_stable_structures::Memory;
+use interface::{Chunk, Error, Manifest, Range};
+use weights::gguf::sha256::Sha256State;
 
 /// Bytes of a chunk's entry in the chunk region: XXH64, received.
 const ENTRY: u64 = 9;
 
-/// An error of a call that does not fit what is being uploaded.
-pub fn wrong_phase(app: &App, hint: &str) -> Error {
-    let shelf = app.library.uploading();
-    let shelf = shelf.or_else(|| aliases::default_shelf(app));
-    Error::WrongPhase {
-        phase: shelf.map_or(Phase::Empty, |s| models::phase(app, s)).name(),
-        hint: hint.into(),
-    }
-}
-
 /// Begins an upload, or goes on with the one of the same file.
-pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
-    only_controllers()?;
-    let sha256: [u8; 32] = m.sha256.as_slice().try_into().map_err(|_| {
-        Error::InvalidArgument(format!(
-            "sha256 has {} bytes: it must have 32",
-            m.sha256.len()
-        ))
-    })?;
-    let manifest = weights::Manifest {
-        name: m.name,
-        size: m.size,
-        chunk_size: m.chunk_size,
-        sha256,
-        checksums: m.checksums,
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::InvalidArgument`], [`Error::WrongPhase`] while another file is
+/// uploaded, [`Error::OutOfMemory`].
+pub fn begin(state: &mut State, manifest: Manifest) -> Result<(), Error> {
+    require_controller()?;
+    let invalid = |e: String| Error::InvalidArgument(e);
+    manifest.validate().map_err(|e| invalid(e.to_string()))?;
+    let sha256 = match manifest.sha256.as_slice().try_into() {
+        Ok(bytes) => Sha256(bytes),
+        Err(_) => return Err(invalid("sha256: expected 32 bytes".into())),
     };
-    manifest
-        .validate()
-        .map_err(|e| Error::InvalidArgument(e.to_string()))?;
-    if let Some(shelf) = app.library.find(&sha256) {
-        // A file is stored once.
-        let now = app.library.get(shelf).cloned().unwrap_or_default();
-        match now.phase {
-            // After a failure everything is sent anew.
-            Phase::Failed => models::drop_model(app, shelf),
-            Phase::Uploading if now.chunk_size != m.chunk_size => {
-                return Err(Error::WrongPhase {
-                    phase: now.phase.name(),
-                    hint: format!(
-                        "this file's upload was begun with a chunk_size of {}: go on with that, or \
-                         call upload_abort",
-                        now.chunk_size
-                    ),
-                });
-            }
-            _ => {
-                app.heap.blocked.remove(&shelf);
-                return Ok(());
-            }
-        }
+    if let Some(slot) = state.models.find(&sha256)
+        && is_stored(state, slot, &manifest)?
+    {
+        return Ok(());
     }
-    if app.library.uploading().is_some() {
-        return Err(wrong_phase(
-            app,
-            "another file is being uploaded: finish it or call upload_abort first",
-        ));
+    if state.models.uploading().is_some() {
+        let hint = "another file is being uploaded: finish it or call upload_abort first";
+        return Err(state.model_view().wrong_phase(hint));
     }
-    drop_failed(app);
+    remove_failed(state);
 
     let chunks = manifest.checksums.len() as u64;
-    let shelf = app.library.add(ModelRecord {
-        phase: Phase::Uploading,
+    let slot = state.models.add(ModelRecord {
+        stage: ModelStage::Uploading,
         name: manifest.name,
         size: manifest.size,
         chunk_size: manifest.chunk_size,
         sha256,
         chunks: chunks as u32,
-        ..ModelRecord::default()
+        chunks_received: 0,
+        prepared: 0,
+        info: ModelInfo::default(),
+        error: None,
     });
-    let Some(shelf) = shelf else {
+    let Some(slot) = slot else {
         return Err(Error::OutOfMemory(format!(
-            "there are {} models, as many as may be: model_delete one",
-            memory::SHELVES
+            "there are {} models, the maximum: delete one with model_delete",
+            regions::MODEL_SLOTS
         )));
     };
-    if !memory::ensure(&memory::file(shelf), m.size)
-        || !memory::ensure(&memory::chunks(shelf), chunks * ENTRY)
+    if !regions::ensure(&regions::file(slot), manifest.size)
+        || !regions::ensure(&regions::chunks(slot), chunks * ENTRY)
     {
-        app.library.remove(shelf);
+        state.models.remove(slot);
         return Err(Error::OutOfMemory(format!(
-            "stable memory cannot hold {} bytes more",
-            m.size
+            "stable memory cannot grow by {} bytes",
+            manifest.size
         )));
     }
     let mut entries = Vec::with_capacity((chunks * ENTRY) as usize);
@@ -99,65 +71,98 @@ pub fn begin(app: &mut App, m: Manifest) -> Result<(), Error> {
         entries.extend_from_slice(&checksum.to_le_bytes());
         entries.push(0);
     }
-    memory::chunks(shelf).write(0, &entries);
-    aliases::adopt(app, sha256);
-    app.save();
+    regions::chunks(slot).write(0, &entries);
+    aliases::set_default_if_none(&mut state.control.aliases, &state.models, sha256);
     Ok(())
 }
 
-/// What failed makes room: it would have to be sent anew anyway.
-fn drop_failed(app: &mut App) -> bool {
-    let failed = |shelf: &u8| app.library.get(*shelf).map(|m| m.phase) == Some(Phase::Failed);
-    let failed: Vec<u8> = app.library.shelves().into_iter().filter(failed).collect();
-    for shelf in &failed {
-        models::drop_model(app, *shelf);
+/// Returns `true` if the file in `slot` need not be announced again: a file is stored once. After a
+/// failure everything is sent anew.
+fn is_stored(state: &mut State, slot: ModelSlot, manifest: &Manifest) -> Result<bool, Error> {
+    let Some(model) = state.models.get(slot) else {
+        return Ok(false);
+    };
+    match model.stage {
+        ModelStage::Failed => {
+            finish::remove_model(state, slot);
+            Ok(false)
+        }
+        ModelStage::Uploading if model.chunk_size != manifest.chunk_size => {
+            Err(Error::WrongPhase {
+                phase: interface::Phase::Uploading.name(),
+                hint: format!(
+                    "this file's upload began with a chunk_size of {}: continue with that, or call \
+                     upload_abort",
+                    model.chunk_size
+                ),
+            })
+        }
+        _ => {
+            state.residency.blocked.remove(&slot);
+            Ok(true)
+        }
     }
-    !failed.is_empty()
+}
+
+/// Removes models that failed: they would have to be sent again anyway.
+fn remove_failed(state: &mut State) {
+    let failed = |slot: &ModelSlot| {
+        let model = state.models.get(*slot);
+        model.is_some_and(|m| m.stage == ModelStage::Failed)
+    };
+    let slots: Vec<ModelSlot> = state.models.slots().into_iter().filter(failed).collect();
+    for slot in slots {
+        finish::remove_model(state, slot);
+    }
 }
 
 /// Stores a chunk if it is what the manifest announced.
-pub fn chunk(app: &mut App, chunk: &Chunk<'_>) -> Result<(), Error> {
-    only_controllers()?;
-    let Some((shelf, m)) = uploading(app) else {
-        return Err(wrong_phase(app, "call upload_begin before sending chunks"));
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::WrongPhase`], [`Error::WrongChunk`].
+pub fn chunk(state: &mut State, chunk: &Chunk<'_>) -> Result<(), Error> {
+    require_controller()?;
+    let Some((slot, m)) = uploading(state) else {
+        let hint = "call upload_begin before sending chunks";
+        return Err(state.model_view().wrong_phase(hint));
     };
     let index = chunk.index;
     let wrong = |reason: String| Err(Error::WrongChunk { index, reason });
-    let Some(range) = weights::manifest::chunk_range(m.size, m.chunk_size, index) else {
-        return wrong(format!("the manifest has {} chunks", m.chunks));
+    let Some(range) = interface::chunk_range(m.size, m.chunk_size, index) else {
+        return wrong(format!("the file has {} chunks", m.chunks));
     };
     let expected = range.end - range.start;
     if chunk.data.len() as u64 != expected {
         return wrong(format!(
-            "{} bytes came, {expected} are due",
+            "expected {expected} bytes, got {}",
             chunk.data.len()
         ));
     }
     let mut entry = [0; ENTRY as usize];
-    memory::chunks(shelf).read(u64::from(index) * ENTRY, &mut entry);
-    if weights::manifest::checksum(chunk.data).to_le_bytes() != entry[..8] {
-        return wrong("its XXH64 is not the manifest's".into());
+    regions::chunks(slot).read(u64::from(index) * ENTRY, &mut entry);
+    if interface::checksum(chunk.data).to_le_bytes() != entry[..8] {
+        return wrong("its XXH64 differs from the manifest's: send it again".into());
     }
     if entry[8] == 0 {
-        memory::file(shelf).write(range.start, chunk.data);
-        memory::chunks(shelf).write(u64::from(index) * ENTRY + 8, &[1]);
-        app.library.edit(shelf, |m| m.chunks_received += 1);
+        regions::file(slot).write(range.start, chunk.data);
+        regions::chunks(slot).write(u64::from(index) * ENTRY + 8, &[1]);
+        state.models.edit(slot, |m| m.chunks_received += 1);
     }
     Ok(())
 }
 
-fn uploading(app: &App) -> Option<(u8, &ModelRecord)> {
-    let shelf = app.library.uploading()?;
-    Some((shelf, app.library.get(shelf)?))
+fn uploading(state: &State) -> Option<(ModelSlot, &ModelRecord)> {
+    let slot = state.models.uploading()?;
+    Some((slot, state.models.get(slot)?))
 }
 
-/// The chunks that have not come, as ranges.
-pub fn missing(app: &App) -> Vec<Range> {
-    let Some((shelf, m)) = uploading(app) else {
+/// Returns the chunks that are missing, as ranges.
+pub fn missing(state: &State) -> Vec<Range> {
+    let Some((slot, m)) = uploading(state) else {
         return Vec::new();
     };
     let mut entries = vec![0; m.chunks as usize * ENTRY as usize];
-    memory::chunks(shelf).read(0, &mut entries);
+    regions::chunks(slot).read(0, &mut entries);
     let mut ranges: Vec<Range> = Vec::new();
     for (i, entry) in (0u32..).zip(entries.chunks_exact(ENTRY as usize)) {
         if entry[8] != 0 {
@@ -174,19 +179,21 @@ pub fn missing(app: &App) -> Vec<Range> {
     ranges
 }
 
-/// Everything is there: verify, prepare, be ready.
-pub fn commit(app: &mut App) -> Result<(), Error> {
-    only_controllers()?;
-    let Some(shelf) = app.library.uploading() else {
-        // Said twice is said once.
-        let said = app.library.iter().any(|(_, m)| m.phase != Phase::Failed);
-        if !said {
-            return Err(wrong_phase(app, "call upload_begin first"));
+/// Has the file verified and made ready, if all chunks are there. Idempotent: committing twice is not
+/// an error.
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::MissingChunks`], [`Error::WrongPhase`].
+pub fn commit(state: &mut State) -> Result<(), Error> {
+    require_controller()?;
+    let Some(slot) = state.models.uploading() else {
+        let committed = |m: &ModelRecord| m.stage != ModelStage::Failed;
+        if state.models.iter().any(|(_, m)| committed(m)) {
+            return Ok(());
         }
-        rounds::schedule(app);
-        return Ok(());
+        return Err(state.model_view().wrong_phase("call upload_begin first"));
     };
-    let missing = missing(app);
+    let missing = missing(state);
     if !missing.is_empty() {
         return Err(Error::MissingChunks {
             count: missing.iter().map(|r| r.end - r.start).sum(),
@@ -197,29 +204,29 @@ pub fn commit(app: &mut App) -> Result<(), Error> {
                 .collect(),
         });
     }
-    app.library.edit(shelf, |m| m.phase = Phase::Verifying);
-    rounds::schedule(app);
+    let hash = Sha256State::default();
+    state.models.edit(slot, |m| {
+        m.stage = ModelStage::Verifying {
+            words: hash.words,
+            hashed: hash.done,
+        };
+    });
     Ok(())
 }
 
-/// Drops the upload that is not finished, or what failed. Models that are ready stay.
-pub fn abort(app: &mut App) -> Result<(), Error> {
-    only_controllers()?;
-    migration::check(app)?;
-    let on_the_way = |(_, m): &(u8, &ModelRecord)| {
-        matches!(
-            m.phase,
-            Phase::Uploading | Phase::Verifying | Phase::Preparing
-        )
-    };
-    let upload = app.library.iter().find(on_the_way).map(|(shelf, _)| shelf);
-    match upload {
-        Some(shelf) => models::drop_model(app, shelf),
-        // Nothing to drop, or said twice: that is said once.
-        None => {
-            drop_failed(app);
-        }
+/// Removes the upload that is not finished, else models that failed. Models that are ready stay.
+/// Idempotent.
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::Busy`] while an older layout is converted.
+pub fn abort(state: &mut State) -> Result<(), Error> {
+    require_controller()?;
+    check_migrated(&state.control)?;
+    let unfinished = |m: &ModelRecord| !matches!(m.stage, ModelStage::Ready | ModelStage::Failed);
+    let upload = state.models.iter().find(|(_, m)| unfinished(m));
+    match upload.map(|(slot, _)| slot) {
+        Some(slot) => finish::remove_model(state, slot),
+        None => remove_failed(state),
     }
-    rounds::schedule(app);
     Ok(())
 }

@@ -1,22 +1,24 @@
 //! What the model reads for a chat's next turn.
 //!
 //! The tokens of the history stay as they are (an answer's own tokens are never made from its text
-//! again); what follows them is appended. Where that is not possible (the model or the template does
-//! not allow it, or turns before have gone) the whole conversation is rendered and made into tokens
-//! anew, and what the two have in common from the start need not be read again.
+//! again), and what follows them is appended. Where that is not possible (the model or the template
+//! does not allow it, or earlier turns are gone) the whole conversation is rendered and tokenized
+//! anew; what both have in common from the start need not be read again.
 
-use crate::api::{Error, Overflow};
-use crate::app::Loaded;
-use crate::chat_store::ChatStore;
-use crate::durable::Chat;
+use crate::stable::ids::Sha256;
+use crate::stable::records::{ChatRecord, Overflow};
+use crate::state::chats::ChatStore;
+use crate::state::convert::engine_error;
+use crate::state::residency::Loaded;
 use engine::template::Message;
+use interface::Error;
 
-/// Tokens for the next turn.
+/// The tokens of a chat's next turn.
 pub struct NextTurn {
     pub tokens: Vec<u32>,
     /// Positions from the start whose tokens are those of the history.
     pub common: usize,
-    /// Positions from the start that are the same for everybody who has the same system prompt.
+    /// Positions from the start that are the same for everybody with the same system prompt.
     pub public: usize,
     /// Turns before this one (but the system prompt) are not read.
     pub first_read: u32,
@@ -24,25 +26,24 @@ pub struct NextTurn {
     pub appended: bool,
 }
 
-/// What is asked, and of which beginning of the chat.
+/// A question, and the part of the chat that it follows.
 pub struct Question<'a> {
     pub content: &'a str,
     /// Turns of the chat that stay.
     pub keep: u32,
-    pub model: &'a [u8; 32],
-    /// Longest context, and the tokens of it that the answer should have (both in tokens).
+    pub model: &'a Sha256,
+    /// Longest context, and the part of it that the answer should have (tokens).
     pub context: usize,
     pub answer: usize,
 }
 
-/// The tokens of a chat's next turn.
+/// Returns the tokens of a chat's next turn.
 ///
 /// # Errors
-/// [`Error::PromptTooLong`] where it does not fit and the chat does not slide; refusals of the
-/// template.
+/// Those of the template.
 pub fn next_turn(
     store: &ChatStore,
-    chat: &Chat,
+    chat: &ChatRecord,
     q: &Question<'_>,
     loaded: &Loaded,
 ) -> Result<NextTurn, Error> {
@@ -59,20 +60,21 @@ pub fn next_turn(
     let known = if q.keep < chat.turns {
         store
             .turns
-            .get(&(chat.id, q.keep))
+            .get(&(chat.id.0, q.keep))
             .map(|t| t.start as usize)
     } else {
         Some(history.len())
     };
-    let appendable = chat.model == *q.model && q.keep >= chat.aligned && q.keep > first;
+    let appendable = chat.model == Some(*q.model) && q.keep >= chat.aligned && q.keep > first;
     let turn = match known.filter(|k| appendable && *k <= history.len()) {
         Some(known) => {
-            let (answer, answered) = read.split_last().map_or(("", &read[..]), |(a, rest)| {
-                (a.content.as_str(), rest)
-            });
+            let (answer, answered) = read
+                .split_last()
+                .map_or(("", &read[..]), |(a, rest)| (a.content.as_str(), rest));
             loaded
                 .template
-                .encode_next(answered, answer, &next, &loaded.tokenizer)?
+                .encode_next(answered, answer, &next, &loaded.tokenizer)
+                .map_err(engine_error)?
                 .map(|more| NextTurn {
                     tokens: [&history[..known], &more].concat(),
                     common: known,
@@ -104,7 +106,7 @@ pub fn next_turn(
             turn = whole(&read, first, system, &history, loaded)?;
         }
     }
-    // The engine says what is too long.
+    // Whether it is too long is checked with the request.
     Ok(turn)
 }
 
@@ -115,11 +117,11 @@ fn message(role: &str, content: &str) -> Message {
     }
 }
 
-/// The system prompt and the turns from `first` up to `keep`.
-fn messages(store: &ChatStore, chat: &Chat, first: u32, keep: u32) -> Vec<Message> {
+/// Returns the system prompt and the turns from `first` up to `keep`.
+fn messages(store: &ChatStore, chat: &ChatRecord, first: u32, keep: u32) -> Vec<Message> {
     (0..u32::from(chat.system))
         .chain(first..keep)
-        .filter_map(|turn| store.turns.get(&(chat.id, turn)))
+        .filter_map(|turn| store.turns.get(&(chat.id.0, turn)))
         .map(|turn| Message {
             role: turn.role,
             content: turn.content,
@@ -127,7 +129,7 @@ fn messages(store: &ChatStore, chat: &Chat, first: u32, keep: u32) -> Vec<Messag
         .collect()
 }
 
-/// Everything rendered anew.
+/// Renders everything anew.
 fn whole(
     read: &[Message],
     first_read: u32,
@@ -135,7 +137,10 @@ fn whole(
     history: &[u32],
     loaded: &Loaded,
 ) -> Result<NextTurn, Error> {
-    let tokens = loaded.template.encode(read, &loaded.tokenizer)?;
+    let tokens = loaded
+        .template
+        .encode(read, &loaded.tokenizer)
+        .map_err(engine_error)?;
     Ok(NextTurn {
         common: common(&tokens, history),
         public: public(&read[..system as usize], &tokens, loaded),
@@ -145,7 +150,7 @@ fn whole(
     })
 }
 
-/// How many tokens of a conversation come from its system prompt and the template alone.
+/// Returns how many tokens of a conversation come from its system prompt and the template alone.
 pub fn public(system: &[Message], tokens: &[u32], loaded: &Loaded) -> usize {
     let mut other = system.to_vec();
     other.push(message("user", "."));

@@ -1,136 +1,138 @@
-//! Pages of all models' KV caches: each model has a table of its own ([`crate::page_table`]), and a
-//! page knows which one it is in. A page of a model that has gone is nobody's: it is never read.
+//! The block pools of all models. A block knows the slot of its model; a block of a model that has gone
+//! is nobody's and is never read.
 
-use crate::memory;
-use crate::page_table::PageTable;
-pub use crate::page_table::{Key, Page};
+use super::block_hash::BlockHash;
+use super::block_pool::{BlockPool, slot_of};
+use crate::stable::ids::ModelSlot;
+use crate::stable::records::KvBlock;
+use crate::stable::regions;
 use std::collections::BTreeMap;
 
-/// A model's pages.
-struct Book {
-    table: PageTable,
-    /// Bytes of a page; 0 while that is not known.
-    page_bytes: u64,
+/// A model's pool.
+struct ModelPool {
+    blocks: BlockPool,
+    /// Bytes of a block; 0 while that is not known.
+    block_bytes: u64,
 }
 
-/// The tables of the shelves that have a model.
+/// The pools of the slots that have a model.
 #[derive(Default)]
-pub struct Pages {
-    books: BTreeMap<u8, Book>,
+pub struct BlockPools {
+    pools: BTreeMap<ModelSlot, ModelPool>,
 }
 
-impl Pages {
-    /// Opens a shelf's table, or says how large its pages are.
-    pub fn open_shelf(&mut self, shelf: u8, page_bytes: u64) {
-        let book = self.books.entry(shelf).or_insert_with(|| Book {
-            table: PageTable::open(shelf, memory::slots(shelf), memory::blocks(shelf)),
-            page_bytes,
+impl BlockPools {
+    /// Opens the pool of a slot whose blocks have `block_bytes`.
+    pub fn open(&mut self, slot: ModelSlot, block_bytes: u64) {
+        let pool = self.pools.entry(slot).or_insert_with(|| ModelPool {
+            blocks: BlockPool::open(slot, regions::blocks(slot), regions::block_hashes(slot)),
+            block_bytes,
         });
-        book.page_bytes = page_bytes;
+        pool.block_bytes = block_bytes;
     }
 
-    /// Forgets every page of a shelf at once.
-    pub fn reset(&mut self, shelf: u8) {
-        if let Some(book) = self.books.get_mut(&shelf) {
-            book.table.reset();
+    /// Frees every block of a slot at once.
+    pub fn reset(&mut self, slot: ModelSlot) {
+        if let Some(pool) = self.pools.get_mut(&slot) {
+            pool.blocks.reset();
         }
     }
 
-    /// The same, and the shelf's table: its model has gone.
-    pub fn close_shelf(&mut self, shelf: u8) {
-        self.reset(shelf);
-        self.books.remove(&shelf);
+    /// Frees every block of a slot and closes its pool: its model has gone.
+    pub fn close(&mut self, slot: ModelSlot) {
+        self.reset(slot);
+        self.pools.remove(&slot);
     }
 
-    fn tables(&self) -> impl Iterator<Item = &PageTable> {
-        self.books.values().map(|book| &book.table)
+    fn tables(&self) -> impl Iterator<Item = &BlockPool> {
+        self.pools.values().map(|pool| &pool.blocks)
     }
 
-    fn of(&self, page: Page) -> Option<&PageTable> {
-        self.books.get(&page.shelf()).map(|book| &book.table)
+    fn of(&self, block: KvBlock) -> Option<&BlockPool> {
+        self.pools.get(&slot_of(block)).map(|pool| &pool.blocks)
     }
 
-    fn of_mut(&mut self, page: Page) -> Option<&mut PageTable> {
-        self.on(page.shelf())
+    fn of_mut(&mut self, block: KvBlock) -> Option<&mut BlockPool> {
+        self.on(slot_of(block))
     }
 
-    fn on(&mut self, shelf: u8) -> Option<&mut PageTable> {
-        self.books.get_mut(&shelf).map(|book| &mut book.table)
+    fn on(&mut self, slot: ModelSlot) -> Option<&mut BlockPool> {
+        self.pools.get_mut(&slot).map(|pool| &mut pool.blocks)
     }
 
-    /// Slots in use.
+    /// Returns the number of blocks in use.
     pub fn used(&self) -> u32 {
-        self.tables().map(PageTable::used).sum()
+        self.tables().map(BlockPool::used).sum()
     }
 
-    /// Slots in use on a shelf.
-    pub fn used_on(&self, shelf: u8) -> u32 {
-        let book = self.books.get(&shelf);
-        book.map_or(0, |book| book.table.used())
+    /// Returns the number of blocks in use in a slot.
+    pub fn used_on(&self, slot: ModelSlot) -> u32 {
+        let pool = self.pools.get(&slot);
+        pool.map_or(0, |pool| pool.blocks.used())
     }
 
-    /// Bytes of the slots in use.
+    /// Returns the size of the blocks in use (bytes).
     pub fn used_bytes(&self) -> u64 {
-        let bytes = |book: &Book| u64::from(book.table.used()) * book.page_bytes;
-        self.books.values().map(bytes).sum()
+        let bytes = |pool: &ModelPool| u64::from(pool.blocks.used()) * pool.block_bytes;
+        self.pools.values().map(bytes).sum()
     }
 
-    /// Slots in use and free ones below the highest that was ever used.
-    pub fn slots(&self) -> u32 {
-        self.tables().map(PageTable::slots).sum()
+    /// Returns the number of blocks in use and of free ones below the highest that was ever used.
+    pub fn blocks(&self) -> u32 {
+        self.tables().map(BlockPool::blocks).sum()
     }
 
-    /// Complete blocks that can be found.
+    /// Returns the number of complete blocks that can be found.
     pub fn indexed(&self) -> u64 {
-        self.tables().map(PageTable::indexed).sum()
+        self.tables().map(BlockPool::indexed).sum()
     }
 
-    /// The slot that [`Self::allocate`] would give next.
-    pub fn next_slot(&self, shelf: u8) -> u32 {
-        let book = self.books.get(&shelf);
-        book.map_or(0, |book| book.table.next_slot())
+    /// Returns the index of the block that [`Self::allocate`] would return next.
+    pub fn next_index(&self, slot: ModelSlot) -> u32 {
+        let pool = self.pools.get(&slot);
+        pool.map_or(0, |pool| pool.blocks.next_index())
     }
 
-    /// A page of one's own, with nothing in it. `None`: stable memory cannot hold the table.
-    pub fn allocate(&mut self, shelf: u8) -> Option<Page> {
-        self.on(shelf)?.allocate()
+    /// Returns an empty block with one holder; `None` if stable memory cannot hold the table.
+    pub fn allocate(&mut self, slot: ModelSlot) -> Option<KvBlock> {
+        self.on(slot)?.allocate()
     }
 
-    /// One holder less; without any the slot is free.
-    pub fn release(&mut self, page: Page) {
-        if let Some(table) = self.of_mut(page) {
-            table.release(page);
+    /// Takes one holder away; a block without any is free.
+    pub fn release(&mut self, block: KvBlock) {
+        if let Some(table) = self.of_mut(block) {
+            table.release(block);
         }
     }
 
-    /// A complete block with these tokens, held once more.
-    pub fn find(&mut self, shelf: u8, key: &Key) -> Option<Page> {
-        self.on(shelf)?.find(key)
+    /// Returns the complete block with this hash, with one holder more.
+    pub fn find(&mut self, slot: ModelSlot, hash: &BlockHash) -> Option<KvBlock> {
+        self.on(slot)?.find(hash)
     }
 
-    /// A page is complete: others may find it. If an equal one is there already that one is held
-    /// instead, and given back.
-    pub fn publish(&mut self, page: Page, key: &Key) -> Page {
-        match self.of_mut(page) {
-            Some(table) => table.publish(page, key),
-            None => page,
+    /// Lets others find a complete block. If there is an equal one already, that one is held instead
+    /// and returned.
+    pub fn publish(&mut self, block: KvBlock, hash: &BlockHash) -> KvBlock {
+        match self.of_mut(block) {
+            Some(table) => table.publish(block, hash),
+            None => block,
         }
     }
 
-    /// Whether a page must not be written any more.
-    pub fn is_frozen(&self, page: Page) -> bool {
-        self.of(page).is_none_or(|table| table.is_frozen(page))
+    /// Returns `true` if a block must not be written any more.
+    pub fn is_frozen(&self, block: KvBlock) -> bool {
+        self.of(block).is_none_or(|table| table.is_frozen(block))
     }
 
-    /// Positions that may be read from a page: 0 if it is somebody else's by now.
-    pub fn filled(&self, page: Page) -> usize {
-        self.of(page).map_or(0, |table| table.filled(page))
+    /// Returns how many positions of a block may be read: 0 if it is somebody else's by now.
+    pub fn filled(&self, block: KvBlock) -> usize {
+        self.of(block).map_or(0, |table| table.filled(block))
     }
 
-    /// Its first `positions` are written.
-    pub fn set_filled(&mut self, page: Page, positions: usize) {
-        if let Some(table) = self.of_mut(page) {
-            table.set_filled(page, positions);
+    /// Says that the first `positions` of a block are written.
+    pub fn set_filled(&mut self, block: KvBlock, positions: usize) {
+        if let Some(table) = self.of_mut(block) {
+            table.set_filled(block, positions);
         }
     }
 }

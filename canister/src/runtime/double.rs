@@ -75,11 +75,13 @@ thread_local! {
 }
 
 /// Changes what the canister sees.
+#[cfg(test)]
 pub fn set(change: impl FnOnce(&mut System)) {
     SYSTEM.with_borrow_mut(change);
 }
 
 /// Returns what the canister has done so far.
+#[cfg(test)]
 pub fn get() -> System {
     SYSTEM.with_borrow(Clone::clone)
 }

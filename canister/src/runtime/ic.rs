@@ -144,8 +144,7 @@ pub fn random_bytes() -> Option<[u8; 32]> {
     if ic0::msg_reject_code() != 0 {
         return None;
     }
-    let (bytes,): (serde_bytes::ByteBuf,) =
-        candid::decode_args(&argument()).ok()?;
+    let (bytes,): (serde_bytes::ByteBuf,) = candid::decode_args(&argument()).ok()?;
     bytes.into_vec().try_into().ok()
 }
 

@@ -1,75 +1,109 @@
-//! From an older layout of stable memory to this one, a slice a round. Until it is done nothing is
-//! generated; what is there can be read all the time.
+//! A slice of a conversion of stable memory from an older layout to this one, and what an upgrade makes
+//! stale. Until everything is converted nothing is generated; what is there can be read.
+//!
+//! Every value says its own version ([`crate::stable::codec`]), so that old and new ones may lie side
+//! by side. Layout 1 is the first: there is no older layout yet.
 
-use crate::api::{Error, LogLevel, Phase};
-use crate::app::App;
-use crate::durable::LAYOUT;
-use crate::{access, logs, system};
-
-/// The shelf of the one model that older layouts had.
-const ONLY: u8 = 0;
-
-/// Whether everything is in this layout.
-pub fn done(app: &App) -> bool {
-    app.control.layout == LAYOUT
-}
-
-/// An error while it is not done.
-pub fn check(app: &App) -> Result<(), Error> {
-    if done(app) {
-        return Ok(());
-    }
-    Err(Error::Busy(format!(
-        "stable memory is being brought from layout {} to {LAYOUT}: try again in a moment",
-        app.control.layout
-    )))
-}
+use crate::runtime;
+use crate::stable::ids::GenerationId;
+use crate::stable::records::{LAYOUT, LogLevel, ModelStage};
+use crate::state::State;
 
 /// After an upgrade: weights that another engine has packed are packed again from the model's file, and
-/// caches that it has filled are forgotten, to be computed again from the tokens.
-pub fn renew(app: &mut App) {
-    if app.control.engine == engine::VERSION {
+/// KV blocks that it has filled are freed, to be computed again from the tokens.
+pub fn invalidate_stale_artifacts(state: &mut State) {
+    if state.control.engine == engine::VERSION {
         return;
     }
-    app.control.engine = engine::VERSION;
-    for shelf in app.library.shelves() {
-        app.library.edit(shelf, |model| {
-            if matches!(model.phase, Phase::Ready | Phase::Preparing) {
-                model.phase = Phase::Preparing;
+    state.control.engine = engine::VERSION;
+    for slot in state.models.slots() {
+        state.models.edit(slot, |model| {
+            if matches!(model.stage, ModelStage::Ready | ModelStage::Preparing) {
+                model.stage = ModelStage::Preparing;
                 model.prepared = 0;
                 model.info.prepare_instructions = 0;
             }
         });
-        app.pages.reset(shelf);
+        state.pools.reset(slot);
     }
-    app.chats.forget_resting();
+    state.chats.forget_cached();
 }
 
-/// One round's part: records are read in the old form and put back in the new one.
-pub fn run(app: &mut App, budget: u64) {
-    let only = app.library.get(ONLY).map_or([0; 32], |m| m.sha256);
-    while let Some(entry) = app.records.range(app.control.migrated + 1..).next() {
-        let mut record = entry.value();
-        let id = record.id;
-        if record.end.is_none() && !app.queue.contains(id) {
-            record.model = only;
-            record.reserved =
-                u64::from(record.options.max_tokens) + u64::from(record.prompt_tokens);
-            let owner = record.owner;
-            access::reserve(app, &owner, record.reserved);
-            let (served, accounts) = (app.control.served, &mut app.accounts);
-            app.queue.add(id, ONLY, (owner, 1), served, accounts);
-        }
-        app.put(record);
-        app.control.migrated = id;
-        if system::instructions() > budget / 2 {
+/// Converts generations until half of `budget` is used: they are read in the version that they have,
+/// and put back in today's.
+pub fn run(state: &mut State, budget: u64) {
+    loop {
+        let next = GenerationId(state.control.migrated.0 + 1);
+        let Some(record) = state.generations.range(next..).next().map(|e| e.value()) else {
+            break;
+        };
+        state.control.migrated = record.id;
+        state.put_generation(record);
+        if runtime::instructions() > budget / 2 {
             return;
         }
     }
-    let text = format!(
-        "stable memory was brought from layout {} to {LAYOUT}",
-        app.control.layout
-    );
-    app.control.layout = LAYOUT;
-    logs::add(app, LogLevel::Info, None, text);
+    let from = state.control.layout;
+    state.control.layout = LAYOUT;
+    state.control.migrated = GenerationId(0);
+    let text = format!("stable memory was converted from layout {from} to {LAYOUT}");
+    state.log.add(LogLevel::Info, None, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stable::codec;
+    use crate::stable::records::GenerationRecord;
+    use crate::state::{check_migrated, test_generation};
+    use candid::Principal;
+
+    #[test]
+    fn an_older_layout_is_converted_in_slices_and_can_be_read_meanwhile() {
+        let mut state = State::open();
+        for id in 1..=5 {
+            state.put_generation(test_generation(id, Principal::anonymous()));
+        }
+        state.control.layout = 0;
+        runtime::set(|s| s.instructions_per_look = 10);
+        let mut slices = 0;
+        while state.control.layout != LAYOUT {
+            assert!(check_migrated(&state.control).is_err());
+            assert_eq!(state.generations.len(), 5);
+            runtime::set(|s| s.instructions = 0);
+            run(&mut state, 30);
+            slices += 1;
+        }
+        assert!(slices > 1, "it took {slices} slices");
+        assert!(check_migrated(&state.control).is_ok());
+        let (_, line) = state.log.read(0).pop().unwrap();
+        assert_eq!(line.text, "stable memory was converted from layout 0 to 1");
+    }
+
+    #[test]
+    fn a_value_of_an_older_version_is_read_and_put_back_in_todays() {
+        // Version 0 is made up: it had no field `created`.
+        let record = test_generation(3, Principal::anonymous());
+        let old = codec::tests::version_0(&record);
+        let read: GenerationRecord = codec::decode(&old);
+        assert_eq!(read, record);
+        assert_ne!(codec::encode(&read), old);
+    }
+
+    #[test]
+    fn what_another_engine_made_is_made_again() {
+        use crate::state::models::test_model;
+        let mut state = State::open();
+        let slot = state
+            .models
+            .add(test_model(1, "m", ModelStage::Ready))
+            .unwrap();
+        state.models.edit(slot, |m| m.prepared = 99);
+        invalidate_stale_artifacts(&mut state);
+        assert_eq!(state.models.get(slot).unwrap().stage, ModelStage::Ready);
+        state.control.engine += 1;
+        invalidate_stale_artifacts(&mut state);
+        let model = state.models.get(slot).unwrap();
+        assert_eq!((&model.stage, model.prepared), (&ModelStage::Preparing, 0));
+    }
 }

@@ -1,244 +1,247 @@
-//! Rounds: a message of its own for each piece of work, that nobody waits for.
+//! Slices: each piece of work is a message that the canister sends to itself and that nobody waits for.
 //!
-//! The driver writes a mark ("attempt k of job j, sequence s") and sends the round to this canister,
-//! one-way. The round works, clears the mark and has the next one sent, all in one message: either
-//! all of it happened or none. A round that traps leaves its mark; the watchdog timer finds it,
-//! tries again with half the budget, and at last ends that job with an error.
+//! Before a slice is sent, an in-flight record says what it is for ("attempt k at item i, sequence
+//! s"). The slice works, clears the record and has the next one sent, all in one message: either all
+//! of it happened or nothing. A slice that traps leaves its record; the watchdog timer finds it,
+//! tries again with half the budget, and finally gives the item up with an error.
+//!
+//! [`crate::dispatch`] calls [`schedule`] at the end of every message that may change something.
 
-use crate::api::{Error, LogLevel};
-use crate::app::App;
-use crate::durable::{Job, Mark};
-use crate::generation_job::Turn;
-use crate::{cycles, generation_job, generations, logs, migration, model_job, models, system};
+mod generate;
+mod load_model;
+mod migrate;
 
-/// A round that has not come after this long (nanoseconds) is taken for failed.
+use crate::generations::finish;
+use crate::runtime;
+use crate::stable::ids::GenerationId;
+use crate::stable::records::{InFlight, LogLevel, WorkItem};
+use crate::state::{State, billing, is_migrated};
+use generate::SliceOutcome;
+use interface::Error;
+
+/// A slice that has not run after this long (nanoseconds) has failed.
 const PATIENCE: u64 = 5_000_000_000;
-/// While there are no cycles for work: how often to look (nanoseconds).
+/// How often to look for cycles while work is paused (nanoseconds).
 const LOOK_AGAIN: u64 = 30_000_000_000;
-/// Instructions below which another turn is not begun in a round.
-const LEAST_TURN: u64 = 12_000_000;
-/// Tries before a job is given up.
-const ATTEMPTS: u32 = 4;
-/// Rounds a generation may lose without getting anywhere between them: some may have ended only
+/// Instructions below which no further generation is begun in a slice.
+const MIN_TURN: u64 = 12_000_000;
+/// Attempts before an item is given up.
+const MAX_ATTEMPTS: u32 = 4;
+/// Slices that a generation may lose without getting anywhere in between: some may have ended only
 /// because they did next to nothing.
-const MOST_LOST: u32 = 8;
+const MAX_LOST: u32 = 8;
 
-/// The job whose turn it is.
-fn next_job(app: &App) -> Option<Job> {
-    if !migration::done(app) {
-        return Some(Job::Migration);
+/// Returns the item that is worked on next.
+fn next_item(state: &State) -> Option<WorkItem> {
+    if !is_migrated(&state.control) {
+        return Some(WorkItem::Migration);
     }
-    let model = models::next_work(app);
-    let generation = next_generation(app);
-    // While one model is made ready the others go on answering, a round each.
-    match model.filter(|_| generation.is_none() || !app.heap.model_had_turn) {
-        Some(shelf) => Some(Job::Model(shelf)),
-        None => generation.map(Job::Generation),
+    let model = state.model_view().next_work();
+    let generation = next_generation(state);
+    // While a model is made ready, others go on answering: a slice each in turn.
+    match model.filter(|_| generation.is_none() || !state.model_ran_last) {
+        Some(slot) => Some(WorkItem::Model(slot)),
+        None => generation.map(WorkItem::Generation),
     }
 }
 
-/// The generation whose turn it is, of those whose models are in the heap.
-fn next_generation(app: &App) -> Option<u64> {
-    app.queue.next(|shelf| app.heap.loaded.contains_key(&shelf))
+/// Returns the generation that runs next, of those whose models are in the heap.
+fn next_generation(state: &State) -> Option<GenerationId> {
+    state.queue.next(|slot| state.residency.is_loaded(slot))
 }
 
-/// Whether a job that was sent can still be done.
-fn still(app: &App, job: Job) -> bool {
-    match job {
-        Job::Migration => !migration::done(app),
-        Job::Model(shelf) => models::has_work(app, shelf),
-        Job::Generation(id) => {
-            let shelf = app.queue.shelf(id);
-            shelf.is_some_and(|shelf| app.heap.loaded.contains_key(&shelf))
+/// Returns `true` if an item that a slice was sent for can still be worked on.
+fn is_runnable(state: &State, item: WorkItem) -> bool {
+    match item {
+        WorkItem::Migration => !is_migrated(&state.control),
+        WorkItem::Model(slot) => state.model_view().has_work(slot),
+        WorkItem::Generation(id) => {
+            let slot = state.queue.slot(id);
+            slot.is_some_and(|slot| state.residency.is_loaded(slot))
         }
     }
 }
 
-/// Sends the next round if there is work, cycles for it, and none is out; saves the control record.
-pub fn schedule(app: &mut App) {
+/// Sends the next slice if there is work, there are cycles for it, and no slice is in flight; sets the
+/// timer.
+pub fn schedule(state: &mut State) {
     let mut wake = 0;
-    if app.control.mark.is_none()
-        && let Some(job) = next_job(app)
+    if state.control.in_flight.is_none()
+        && let Some(item) = next_item(state)
     {
-        let paused = cycles::enough(app).err();
-        pause(app, paused.as_ref());
-        match paused {
-            None => send(app, job, 0),
-            Some(_) => wake = system::time() + LOOK_AGAIN,
+        let low_cycles = billing::check_cycles(&state.control.config).err();
+        log_pause(state, low_cycles.as_ref());
+        match low_cycles {
+            None => send(state, item, 0),
+            Some(_) => wake = runtime::time() + LOOK_AGAIN,
         }
     }
-    if let Some(mark) = &app.control.mark {
-        wake = mark.sent + PATIENCE;
-    } else if wake == 0 && app.control.entropy.is_none() {
-        wake = system::time() + PATIENCE;
+    if let Some(in_flight) = &state.control.in_flight {
+        wake = in_flight.sent_at + PATIENCE;
+    } else if wake == 0 && state.control.entropy.is_none() {
+        wake = runtime::time() + PATIENCE;
     }
-    system::wake_at(wake);
-    app.save();
+    runtime::set_timer(wake);
 }
 
-/// Says so when work stops for want of cycles, and when it goes on.
-fn pause(app: &mut App, why: Option<&Error>) {
-    match (why, app.control.paused.is_some()) {
-        (Some(Error::LowCycles(text)), before) => {
-            app.control.paused = Some(text.clone());
-            if !before {
-                logs::add(app, LogLevel::Warning, None, format!("paused: {text}"));
+/// Logs that work pauses because cycles are low, and that it goes on.
+fn log_pause(state: &mut State, error: Option<&Error>) {
+    match (error, state.control.paused.is_some()) {
+        (Some(Error::LowCycles(text)), paused_before) => {
+            if state.control.paused.as_ref() != Some(text) {
+                state.control.paused = Some(text.clone());
+            }
+            if !paused_before {
+                let line = format!("work is paused: {text}");
+                state.log.add(LogLevel::Warning, None, line);
             }
         }
         (_, true) => {
-            app.control.paused = None;
-            logs::add(app, LogLevel::Info, None, "work goes on".into());
+            state.control.paused = None;
+            state.log.add(LogLevel::Info, None, "work goes on".into());
         }
         _ => {}
     }
 }
 
-fn send(app: &mut App, job: Job, attempt: u32) {
-    let sequence = app.control.next_sequence;
-    app.control.next_sequence += 1;
-    // While the canister stops, calls to itself would be refused: the watchdog sends it later.
+fn send(state: &mut State, item: WorkItem, attempt: u32) {
+    let sequence = state.control.next_sequence;
+    state.control.next_sequence += 1;
+    // While the canister is stopping, calls to itself would be refused: the watchdog sends it later.
     // So it does if the call cannot be sent.
-    let went = !system::is_stopping() && system::send_round(sequence);
-    app.control.mark = Some(Mark {
+    let sent = !runtime::is_stopping() && runtime::send_slice(sequence);
+    state.control.in_flight = Some(InFlight {
         sequence,
-        job,
-        attempt: if went {
+        item,
+        attempt: if sent {
             attempt
         } else {
             attempt.saturating_sub(1)
         },
-        went,
-        sent: system::time(),
+        sent,
+        sent_at: runtime::time(),
     });
 }
 
-/// A round has come.
-pub fn run(app: &mut App, sequence: u64) {
-    let Some(mark) = app.control.mark.filter(|m| m.sequence == sequence) else {
+/// Runs the slice with this sequence number.
+pub fn run(state: &mut State, sequence: u64) {
+    let in_flight = state.control.in_flight;
+    let Some(in_flight) = in_flight.filter(|f| f.sequence == sequence) else {
         return;
     };
-    let budget = app.control.config.round_instructions >> mark.attempt;
-    // The heap may have been lost to an upgrade since the round was sent, or its job be done with.
-    let job = Some(mark.job)
-        .filter(|job| still(app, *job))
-        .or_else(|| next_job(app));
-    app.heap.model_had_turn = matches!(job, Some(Job::Model(_)));
-    match job {
+    let budget = state.control.config.round_instructions >> in_flight.attempt;
+    // The heap may have been lost to an upgrade since the slice was sent, or its item be done.
+    let item = if is_runnable(state, in_flight.item) {
+        Some(in_flight.item)
+    } else {
+        next_item(state)
+    };
+    state.model_ran_last = matches!(item, Some(WorkItem::Model(_)));
+    match item {
         None => {}
-        Some(Job::Migration) => migration::run(app, budget),
-        Some(Job::Model(shelf)) => {
-            model_job::run(app, shelf, budget);
-            app.control.totals.model_instructions += system::instructions();
+        Some(WorkItem::Migration) => migrate::run(state, budget),
+        Some(WorkItem::Model(slot)) => {
+            load_model::run(state, slot, budget);
+            state.control.totals.model_instructions += runtime::instructions();
         }
-        Some(Job::Generation(id)) => turns(app, id, budget, mark.attempt),
+        Some(WorkItem::Generation(id)) => {
+            run_generations(state, id, budget, in_flight.attempt);
+        }
     }
-    app.control.mark = None;
-    app.control.rounds += 1;
-    schedule(app);
-    let used = system::instructions();
-    if used > app.control.max_message_instructions {
-        app.control.max_message_instructions = used;
-        app.save();
+    state.control.in_flight = None;
+    state.control.slices += 1;
+}
+
+/// At the end of a slice: keeps the largest number of instructions that a message has used.
+pub fn note_message_size(state: &mut State) {
+    let used = runtime::instructions();
+    if used > state.control.max_message_instructions {
+        state.control.max_message_instructions = used;
     }
 }
 
-/// A round of generations: of one, or of several if one ends early or others wait. Two turns a round
-/// where callers compete: shares even out twice as fast.
-fn turns(app: &mut App, first: u64, budget: u64, attempt: u32) {
-    let two = app.queue.callers() > 1 && budget >= 4 * LEAST_TURN;
+/// Runs one generation, or several if one ends early or others wait. Where callers compete, two
+/// generations share a slice: shares even out twice as fast.
+fn run_generations(state: &mut State, first: GenerationId, budget: u64, attempt: u32) {
+    let two = state.queue.callers() > 1 && budget >= 4 * MIN_TURN;
     let turn = if two { budget / 2 } else { budget };
     let mut id = first;
-    // A generation may have all of the round if it is the first: a piece may be as large.
-    let mut full = Some(app.control.config.round_instructions);
+    // The first generation may have the whole slice: a piece of work may be as large.
+    let mut full = Some(state.control.config.round_instructions);
     loop {
-        let start = system::instructions();
+        let start = runtime::instructions();
         let limit = (start + turn).min(budget);
-        let charge = app.queue.next_charge(id);
-        let ran = generation_job::run(app, id, limit, full.take());
-        if ran == Turn::Advanced {
-            app.queue.advance(id);
+        let charge = state.queue.next_charge(id);
+        let outcome = generate::run(state, id, limit, full.take());
+        if outcome == SliceOutcome::Advanced {
+            state.queue.advance(id);
         }
-        let ran = ran != Turn::TooSmall;
-        app.control.turn = id;
-        let now = system::instructions();
+        let ran = outcome != SliceOutcome::TooSmall;
+        state.control.last_scheduled = id;
+        let now = runtime::instructions();
         if let (Some(charge), true) = (charge, ran) {
-            let App {
-                queue,
-                accounts,
-                control,
-                ..
-            } = app;
+            let slice = state.control.slices;
             let used = (now - start, turn);
-            queue.charge(id, &charge, used, control.rounds, accounts);
-            control.served = control.served.max(charge.share);
+            let accounts = &mut state.accounts;
+            state.queue.charge(id, &charge, used, slice, accounts);
+            state.control.served = state.control.served.max(charge.share);
         }
-        // A round that is tried again is for one generation, so that it is known which one fails.
-        if attempt > 0 || !ran || now + LEAST_TURN + budget / 8 > budget {
+        // A slice that is tried again is for one generation, so that it is known which one fails.
+        if attempt > 0 || !ran || now + MIN_TURN + budget / 8 > budget {
             return;
         }
-        match next_generation(app) {
+        match next_generation(state) {
             Some(next) => id = next,
             None => return,
         }
     }
 }
 
-/// The timer has fired: after an upgrade, or because a round did not end.
-pub fn watchdog(app: &mut App) {
-    ask_for_entropy(app);
-    if let Some(mark) = app.control.mark
-        && system::time() >= mark.sent + PATIENCE
-    {
-        app.control.mark = None;
-        app.control.totals.rounds_lost += u64::from(mark.went);
-        // What failed may have been the heap's size: all caches are in stable memory as well.
-        app.heap.running.clear();
-        let lost = match mark.job {
-            Job::Generation(id) if mark.went => app.queue.lose(id),
-            _ => 0,
-        };
-        if mark.attempt + 1 < ATTEMPTS && lost < MOST_LOST {
-            send(app, mark.job, mark.attempt + 1);
-        } else {
-            give_up(app, mark.job);
-        }
-    }
-    schedule(app);
+/// Returns `true` if the IC must be asked for randomness.
+pub fn needs_entropy(state: &State) -> bool {
+    state.control.entropy.is_none() && !state.entropy_requested
 }
 
-fn give_up(app: &mut App, job: Job) {
-    let error =
-        Error::RoundFailed("its rounds failed again and again: see the canister's log".into());
-    let text = format!("{job:?} is given up: its rounds failed again and again");
-    logs::add(app, LogLevel::Error, None, text);
-    match job {
-        Job::Generation(id) => generations::end(app, id, error),
+/// The timer has fired: after an upgrade, or because a slice did not end.
+pub fn watchdog(state: &mut State) {
+    let Some(in_flight) = state.control.in_flight else {
+        return;
+    };
+    if runtime::time() < in_flight.sent_at + PATIENCE {
+        return;
+    }
+    state.control.in_flight = None;
+    state.control.totals.slices_lost += u64::from(in_flight.sent);
+    // What failed may have been the size of the heap: all caches are in stable memory as well.
+    state.running.clear();
+    let lost = match in_flight.item {
+        WorkItem::Generation(id) if in_flight.sent => state.queue.lose(id),
+        _ => 0,
+    };
+    if in_flight.attempt + 1 < MAX_ATTEMPTS && lost < MAX_LOST {
+        send(state, in_flight.item, in_flight.attempt + 1);
+    } else {
+        give_up(state, in_flight.item);
+    }
+}
+
+fn give_up(state: &mut State, item: WorkItem) {
+    let error = Error::RoundFailed(
+        "its work failed repeatedly: see the canister's log for the reason".into(),
+    );
+    let text = format!("gave up on {item:?}: its slices failed repeatedly");
+    state.log.add(LogLevel::Error, None, text);
+    match item {
+        WorkItem::Generation(id) => finish::fail(state, id, error),
         // Nothing works without it: it is tried on.
-        Job::Migration => {}
-        Job::Model(shelf) => model_job::fail(app, shelf, error),
+        WorkItem::Migration => {}
+        WorkItem::Model(slot) => load_model::fail(state, slot, error),
     }
 }
 
-/// After an install or an upgrade: whatever was out is sent anew from the first timer.
-pub fn restart(app: &mut App) {
-    migration::renew(app);
-    app.control.mark = None;
-    app.save();
-    system::wake_at(system::time());
-}
-
-fn ask_for_entropy(app: &mut App) {
-    if app.control.entropy.is_none() && !app.heap.entropy_asked {
-        app.heap.entropy_asked = system::ask_random(entropy_came, 0);
-    }
-}
-
-extern "C" fn entropy_came(_environment: usize) {
-    crate::app::with(|app| {
-        app.heap.entropy_asked = false;
-        if let Some(bytes) = system::random_bytes() {
-            app.control.entropy = Some(bytes);
-        }
-        schedule(app);
-    });
+/// After an install or an upgrade: whatever was in flight is sent anew from the first timer.
+pub fn restart(state: &mut State) {
+    migrate::invalidate_stale_artifacts(state);
+    state.control.in_flight = None;
+    runtime::set_timer(runtime::time());
 }

@@ -1,282 +1,261 @@
-//! What lasts besides bytes of weights and caches: the control record, and records of generations,
-//! models, chats, their turns and their owners, in postcard encoding. Every value but the control record
-//! (whose first field is the layout) begins with a byte that says its version.
+//! Every type that is stored, in the version that is written today. Conversions to and from the types
+//! of the public interface are in [`crate::state::convert`], those of the engine in
+//! [`crate::generations::engine_state`].
+//!
+//! To change a type, follow "When a stored type must change" in CONTRIBUTING: the order of fields and
+//! variants is the format.
 
-use crate::api::{
-    Config, Error, Finish, LogEntry, ModelInfo, Overflow, Phase, Role, RoundFigures, Totals,
-};
-use crate::pages::Page;
-use crate::{v1, v2};
+use super::codec::stored;
+use super::ids::{ChatId, GenerationId, ModelSlot, Sha256};
 use candid::Principal;
-use engine::SamplerOptions;
-use engine::inference::forward::{Forward, Stage};
-use engine::inference::generation::{FinishReason, Generation, Request, Spent};
-use engine::inference::text_stream::TextStream;
 use ic_stable_structures::Storable;
 use ic_stable_structures::storable::Bound;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// Everything the canister knows of itself.
-#[derive(Serialize, Deserialize, Clone)]
+/// Version of the stable layout that this program writes.
+pub const LAYOUT: u32 = 1;
+
+/// What the canister knows of itself.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Control {
     /// Version of the stable layout.
     pub layout: u32,
+    /// [`engine::VERSION`] of the packed weights and of the KV blocks.
+    pub engine: u32,
     pub config: Config,
     pub aliases: Vec<Alias>,
-    /// The model of a layout that had room for one, until it is in the library.
-    pub only_model: Option<ModelRecord>,
-    /// The round that is out, if any.
-    pub mark: Option<Mark>,
+    /// The slice that was sent and has not ended.
+    pub in_flight: Option<InFlight>,
     pub next_sequence: u64,
-    pub next_id: u64,
-    /// The generation that had the last turn.
-    pub turn: u64,
-    pub rounds: u64,
+    pub next_generation: u64,
+    pub next_chat: u64,
+    /// The generation that ran last.
+    pub last_scheduled: GenerationId,
+    /// Slices that have ended.
+    pub slices: u64,
     pub max_message_instructions: u64,
-    /// From the IC's randomness; seeds of generations are drawn from it.
+    /// From the IC's randomness; seeds of generations are derived from it.
     pub entropy: Option<[u8; 32]>,
     pub seeds_drawn: u64,
-    pub next_chat: u64,
-    /// Counts uses of chats, to know which was not used for longest.
-    pub uses: u64,
-    /// How much the caller served last had been served (see [`crate::queue`]).
+    /// Counts uses of chats, to find the least recently used.
+    pub chat_uses: u64,
+    /// Instructions served to the caller that was served last (see [`crate::state::queue`]).
     pub served: u64,
     pub totals: Totals,
     /// Why no work is done now.
     pub paused: Option<String>,
-    pub next_log: u64,
-    /// While an older layout is converted: records up to this one are.
-    pub migrated: u64,
-    /// [`engine::VERSION`] of the packed weights and of the KV pages.
-    pub engine: u32,
+    /// While an older layout is converted: generations up to this one are.
+    pub migrated: GenerationId,
 }
 
-/// Version of the stable layout this program writes.
-pub const LAYOUT: u32 = 3;
-
-impl Default for Control {
-    fn default() -> Self {
+impl Control {
+    /// Returns what a canister begins with.
+    pub fn new(config: Config) -> Self {
         Self {
             layout: LAYOUT,
-            config: Config::default(),
+            engine: engine::VERSION,
+            config,
             aliases: Vec::new(),
-            only_model: None,
-            mark: None,
+            in_flight: None,
             next_sequence: 1,
-            next_id: 1,
-            turn: 0,
-            rounds: 0,
+            next_generation: 1,
+            next_chat: 1,
+            last_scheduled: GenerationId(0),
+            slices: 0,
             max_message_instructions: 0,
             entropy: None,
             seeds_drawn: 0,
-            next_chat: 1,
-            uses: 0,
+            chat_uses: 0,
             served: 0,
             totals: Totals::default(),
             paused: None,
-            next_log: 1,
-            migrated: 0,
-            engine: engine::VERSION,
+            migrated: GenerationId(0),
         }
     }
 }
 
-/// A name under which callers ask for a model.
+/// Settings. [`interface::Config`] says what each means.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct Alias {
-    pub name: String,
-    /// SHA-256 of the model it means now.
-    pub model: [u8; 32],
-    /// Of the one it is to mean as soon as that is ready.
-    pub next: Option<[u8; 32]>,
-    /// Of those it meant before, the last at the end.
-    pub previous: Vec<[u8; 32]>,
+pub struct Config {
+    pub round_instructions: u64,
+    pub max_context_tokens: u32,
+    pub max_generations: u32,
+    pub max_output_tokens: u32,
+    pub access: Access,
+    pub tokens_per_day: u64,
+    pub tokens_in_flight: u64,
+    pub generations_per_caller: u32,
+    pub chats_per_caller: u32,
+    pub controller_weight: u32,
+    pub max_kv_bytes: u64,
+    pub max_stable_bytes: u64,
+    pub min_cycles: u128,
+    pub cycles_per_million_tokens: u128,
 }
 
-/// A model's way from an upload to ready.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct ModelRecord {
-    /// `Restoring` and `Stored` are never stored: they are `Ready` while the heap is not.
-    pub phase: Phase,
+/// Who may generate.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Controllers,
+    AllowList,
+    SignedIn,
+    Anyone,
+}
+
+/// Counts since the canister was installed.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub generated_tokens: u64,
+    pub prompt_instructions: u64,
+    pub generate_instructions: u64,
+    pub model_instructions: u64,
+    pub overhead_instructions: u64,
+    pub generations_finished: u64,
+    pub generations_failed: u64,
+    pub slices_lost: u64,
+    pub evictions: u64,
+}
+
+/// A name under which callers ask for a model.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
     pub name: String,
+    /// The model that callers get.
+    pub model: Sha256,
+    /// The model that takes its place as soon as it is ready.
+    pub next: Option<Sha256>,
+    /// Models before, the last at the end.
+    pub previous: Vec<Sha256>,
+}
+
+/// What a slice works on.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkItem {
+    Model(ModelSlot),
+    Generation(GenerationId),
+    Migration,
+}
+
+/// A slice that was sent and has not ended.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    pub sequence: u64,
+    pub item: WorkItem,
+    /// Attempts at this item before that did not end.
+    pub attempt: u32,
+    /// Whether the message could be sent.
+    pub sent: bool,
+    /// When (nanoseconds since 1970).
+    pub sent_at: u64,
+}
+
+/// A model's file and what has been made of it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ModelRecord {
+    pub stage: ModelStage,
+    pub name: String,
+    /// Size of the file (bytes).
     pub size: u64,
     pub chunk_size: u32,
-    pub sha256: [u8; 32],
+    pub sha256: Sha256,
     pub chunks: u32,
     pub chunks_received: u32,
-    /// Chaining value and bytes of the running hash.
-    pub hash: ([u32; 8], u64),
     /// Bytes of the packed region that are written.
     pub prepared: u64,
     pub info: ModelInfo,
     pub error: Option<Error>,
 }
 
-impl Default for ModelRecord {
-    fn default() -> Self {
-        let hash = weights::gguf::sha256::Sha256State::default();
-        Self {
-            phase: Phase::Empty,
-            name: String::new(),
-            size: 0,
-            chunk_size: 0,
-            sha256: [0; 32],
-            chunks: 0,
-            chunks_received: 0,
-            hash: (hash.words, hash.done),
-            prepared: 0,
-            info: ModelInfo::default(),
-            error: None,
-        }
-    }
+/// How far a model is. Whether a model that is ready is in the heap is not stored.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum ModelStage {
+    Uploading,
+    /// The file is hashed: the chaining value of SHA-256 and the bytes that are in it.
+    Verifying {
+        words: [u32; 8],
+        hashed: u64,
+    },
+    /// The weights are packed.
+    Preparing,
+    Ready,
+    Failed,
 }
 
-/// What a round is for.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// Of the model on this shelf.
-    Model(u8),
-    Generation(u64),
-    Migration,
-}
-
-/// A round that was sent and has not ended.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
-pub struct Mark {
-    pub sequence: u64,
-    pub job: Job,
-    /// Times this job was tried before without an end.
-    pub attempt: u32,
-    /// Whether the message could be sent.
-    pub went: bool,
-    pub sent: u64,
+/// Facts about a model, from its header; zeros before that was read.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelInfo {
+    pub architecture: String,
+    pub parameters: u64,
+    pub layers: u32,
+    pub context_length: u32,
+    pub vocabulary: u32,
+    pub packed_bytes: u64,
+    pub block_bytes: u64,
+    pub verify_instructions: u64,
+    pub prepare_instructions: u64,
+    pub restore_instructions: u64,
 }
 
 /// A generation at rest.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Record {
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct GenerationRecord {
+    pub id: GenerationId,
     pub owner: Principal,
-    pub id: u64,
-    pub options: StoredOptions,
+    /// The model it runs on.
+    pub model: Sha256,
+    /// When it was started (nanoseconds since 1970).
+    pub created: u64,
+    pub options: SamplingOptions,
+    /// Prompt, then answer.
     pub tokens: Vec<u32>,
     pub prompt_tokens: u32,
+    /// Positions whose keys and values are complete.
     pub computed: u32,
-    /// 0: at the start of a token; n + 1: before layer n; `u32::MAX`: before the head.
-    pub stage: u32,
-    pub x: Vec<f32>,
+    /// The forward pass of the token at position `computed`.
+    pub stage: Stage,
     pub text: String,
+    /// Bytes that are no text yet: part of a character, or of what may become a stop string.
     pub pending: Vec<u8>,
     pub prompt_instructions: u64,
     pub generate_instructions: u64,
     pub end: Option<Result<Finish, Error>>,
-    pub rounds: u32,
+    pub slices: u32,
     pub max_message_instructions: u64,
-    /// Pages of the KV region, one for each block of positions.
-    pub pages: Vec<Page>,
-    /// Positions from the start that no caller wrote (the template's) or that anybody may share (a
-    /// system prompt).
+    /// The KV blocks of its positions, in order.
+    pub block_table: Vec<KvBlock>,
+    /// Positions from the start that anybody may share: no caller wrote them, or they are a system
+    /// prompt.
     pub public: u32,
-    /// Positions that were in the cache when it started.
+    /// Positions that were cached when it started.
     pub cached: u32,
-    /// The chat it answers in, and the answer's turn.
-    pub chat: Option<(u64, u32)>,
-    /// SHA-256 of the model.
-    pub model: [u8; 32],
-    /// Nanoseconds since 1970.
-    pub created: u64,
-    /// Its last rounds, oldest first.
-    pub recent: Vec<RoundFigures>,
-    /// Tokens of the owner's quota that were set aside for it.
+    /// The chat and the number of the turn that it answers.
+    pub chat: Option<(ChatId, u32)>,
+    /// Its last slices, oldest first.
+    pub recent: Vec<SliceFigures>,
+    /// Tokens of the owner's quota that are reserved for it.
     pub reserved: u64,
-    /// Cycles that were paid for them, and the price of a million.
+    /// Cycles paid for them, and the price of a million tokens.
     pub paid: u128,
     pub price: u128,
 }
 
-/// What is known of a principal.
-#[derive(Serialize, Deserialize, Clone, Default)]
-pub struct Account {
-    pub role: Role,
-    /// Instructions that count as served to it.
-    pub served: u64,
-    /// Days since 1970 of `tokens`.
-    pub day: u64,
-    /// Tokens read and drawn on that day, with those set aside.
-    pub tokens: u64,
-    /// Tokens set aside for generations that have not ended, and how many these are.
-    pub in_flight: u64,
-    pub generations: u32,
-    pub chats: u32,
-    /// Cycles that are owed to it because they could not be sent.
-    pub owed: u128,
+/// Where a token's forward pass is paused, with the residual stream `[dim]`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Nothing of the token is done.
+    Start,
+    /// The layers before this one are done.
+    Layer(u32, Vec<f32>),
+    /// All layers are done.
+    Head(Vec<f32>),
 }
 
-/// A generation that has not ended, in the queue.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
-pub struct Queued {
-    pub owner: Principal,
-    /// Instructions that count as served to it, among its owner's generations.
-    pub served: u64,
-    /// The round in which it was served last.
-    pub last_round: u64,
-    /// How many times as much as others its owner gets.
-    pub weight: u32,
-    /// Rounds of it that did not end since it last got anywhere.
-    pub lost: u32,
-}
-
-/// A chat between two turns.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Chat {
-    pub owner: Principal,
-    pub id: u64,
-    pub title: String,
-    /// Nanoseconds since 1970.
-    pub created: u64,
-    pub updated: u64,
-    pub overflow: Overflow,
-    pub turns: u32,
-    /// Whether turn 0 is a system prompt.
-    pub system: bool,
-    /// Turns before this one (but the system prompt) are not read any more.
-    pub first_read: u32,
-    /// Turns from this one on know where their tokens begin in the history.
-    pub aligned: u32,
-    /// The generation that answers now.
-    pub running: Option<u64>,
-    /// The model whose tokens the history has.
-    pub model: [u8; 32],
-    /// Tokens of the history, and how many of them are in the cache.
-    pub tokens: u32,
-    pub cached: u32,
-    pub public: u32,
-    pub pages: Vec<Page>,
-    /// When it was used last (a count): its key among the resting chats, if it has pages.
-    pub used: u64,
-}
-
-/// A turn of a chat.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Turn {
-    pub role: String,
-    pub content: String,
-    /// Tokens of the history before this turn.
-    pub start: u32,
-    pub generation: Option<u64>,
-    pub prompt_tokens: u32,
-    pub cached_tokens: u32,
-    pub generated_tokens: u32,
-    pub instructions: u64,
-    pub rounds: u32,
-    pub seed: u64,
-    pub end: Option<Result<Finish, Error>>,
-    pub model: [u8; 32],
-}
-
-/// What was asked for.
-#[derive(Serialize, Deserialize, Clone)]
-pub struct StoredOptions {
+/// How tokens are chosen, and when it ends.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct SamplingOptions {
     pub temperature: f32,
     pub top_k: u32,
     pub top_p: f32,
@@ -287,152 +266,231 @@ pub struct StoredOptions {
     pub stops: Vec<String>,
 }
 
-impl StoredOptions {
-    /// As the engine takes them.
-    pub fn to_request(&self) -> Request {
-        Request {
-            sampler: SamplerOptions {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
-                seed: self.seed,
-            },
-            max_tokens: self.max_tokens as usize,
-            max_context: self.max_context as usize,
-            stops: self.stops.clone(),
-        }
-    }
+/// Figures of one slice of a generation.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceFigures {
+    pub instructions: u64,
+    pub budget: u64,
+    pub tokens: u32,
 }
 
-impl Record {
-    /// Tokens drawn so far.
-    pub fn generated(&self) -> &[u32] {
-        self.tokens
-            .get(self.prompt_tokens as usize..)
-            .unwrap_or_default()
-    }
-
-    /// The engine's generation.
-    pub fn to_generation(&self) -> Generation {
-        Generation {
-            id: self.id,
-            request: self.options.to_request(),
-            tokens: self.tokens.clone(),
-            prompt_tokens: self.prompt_tokens as usize,
-            computed: self.computed as usize,
-            forward: Forward::restore(
-                match self.stage {
-                    0 => Stage::Start,
-                    u32::MAX => Stage::Head,
-                    n => Stage::Layer(n - 1),
-                },
-                self.x.clone(),
-            ),
-            text: TextStream {
-                text: self.text.clone(),
-                pending: self.pending.clone(),
-            },
-            spent: Spent {
-                prompt: self.prompt_instructions,
-                generate: self.generate_instructions,
-            },
-            finished: None,
-        }
-    }
-
-    /// Takes over what a generation has become.
-    pub fn update(&mut self, g: &Generation) {
-        self.tokens
-            .extend_from_slice(&g.tokens[self.tokens.len()..]);
-        self.computed = g.computed as u32;
-        self.stage = match g.forward.stage() {
-            Stage::Start => 0,
-            Stage::Layer(n) => n + 1,
-            Stage::Head => u32::MAX,
-        };
-        self.x.clear();
-        if self.stage != 0 {
-            self.x.extend_from_slice(g.forward.residual());
-        }
-        self.text.push_str(&g.text.text[self.text.len()..]);
-        self.pending.clone_from(&g.text.pending);
-        self.prompt_instructions = g.spent.prompt;
-        self.generate_instructions = g.spent.generate;
-        self.end = g.finished.map(|f| {
-            Ok(match f {
-                FinishReason::EndOfText => Finish::EndOfText,
-                FinishReason::MaxTokens => Finish::MaxTokens,
-                FinishReason::Stop => Finish::Stop,
-                FinishReason::ContextFull => Finish::ContextFull,
-            })
-        });
-    }
+/// Why a generation ended well.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    EndOfText,
+    MaxTokens,
+    Stop,
+    ContextFull,
 }
 
-/// First byte of values of this version. (Those of layout 1 had none: they begin with the length of
-/// a principal, at most 29.)
-const VERSION: u8 = 0x82;
-
-macro_rules! versioned {
-    ($type:ty) => {
-        versioned!($type, |_: &[u8]| None);
-    };
-    ($type:ty, $older:expr) => {
-        impl Storable for $type {
-            fn to_bytes(&self) -> Cow<'_, [u8]> {
-                // Encoding plain data into a vector has no way to fail.
-                Cow::Owned(postcard::to_extend(self, vec![VERSION]).unwrap_or_default())
-            }
-            fn into_bytes(self) -> Vec<u8> {
-                self.to_bytes().into_owned()
-            }
-            fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
-                match bytes.split_first() {
-                    Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
-                    _ => $older(&bytes),
-                }
-                .unwrap_or_else(|| ic_cdk::trap(concat!("cannot be read: a ", stringify!($type))))
-            }
-            const BOUND: Bound = Bound::Unbounded;
-        }
-    };
+/// Keys and values of 64 positions, as those know it who hold it.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvBlock {
+    /// Index in the KV region.
+    pub index: u32,
+    /// Number of this use of the index, with the model's slot in its highest byte. A block that was
+    /// given to somebody else since has another one, and is not read.
+    pub epoch: u64,
 }
 
-versioned!(Record, |bytes: &[u8]| {
-    postcard::from_bytes(bytes).ok().map(v1::Record::convert)
+/// What is known of a principal.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub role: Role,
+    /// Instructions that count as served to it.
+    pub served: u64,
+    /// Days since 1970 of `tokens`.
+    pub day: u64,
+    /// Tokens read and generated on that day, with those reserved.
+    pub tokens: u64,
+    /// Tokens reserved for generations that have not ended.
+    pub in_flight: u64,
+    /// Generations that have not ended.
+    pub generations: u32,
+    pub chats: u32,
+    /// Cycles that are owed to it because they could not be sent.
+    pub owed: u128,
+}
+
+/// What a controller has said of a principal.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Ordinary,
+    Allowed,
+    Banned,
+}
+
+/// A generation that has not ended, in the queue.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueEntry {
+    pub owner: Principal,
+    /// Instructions that count as served to it, among its owner's generations.
+    pub served: u64,
+    /// The slice in which it was served last.
+    pub last_slice: u64,
+    /// How many times as much as others its owner gets.
+    pub weight: u32,
+    /// Its slices that did not end since it last got anywhere.
+    pub lost: u32,
+}
+
+/// A chat between two answers.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ChatRecord {
+    pub id: ChatId,
+    pub owner: Principal,
+    pub title: String,
+    /// Nanoseconds since 1970.
+    pub created: u64,
+    pub updated: u64,
+    pub overflow: Overflow,
+    /// Number of turns.
+    pub turns: u32,
+    /// Whether turn 0 is a system prompt.
+    pub system: bool,
+    /// Turns before this one (but the system prompt) are not read any more.
+    pub first_read: u32,
+    /// Turns from this one on know where their tokens begin in the history.
+    pub aligned: u32,
+    /// The generation that answers now.
+    pub running: Option<GenerationId>,
+    /// The model whose tokens the history has.
+    pub model: Option<Sha256>,
+    /// Tokens of the history.
+    pub tokens: u32,
+    /// How many of them are cached.
+    pub cached: u32,
+    /// Positions from the start that anybody may share.
+    pub public: u32,
+    /// The KV blocks of the cached positions, in order.
+    pub block_table: Vec<KvBlock>,
+    /// When it was used last (a count).
+    pub used: u64,
+}
+
+/// What happens when a chat outgrows the context.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    Error,
+    Slide,
+}
+
+/// A turn of a chat.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ChatTurn {
+    pub role: String,
+    pub content: String,
+    /// Tokens of the history before this turn.
+    pub start: u32,
+    /// The generation of an answer.
+    pub generation: Option<GenerationId>,
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    pub generated_tokens: u32,
+    pub instructions: u64,
+    pub slices: u32,
+    pub seed: u64,
+    pub end: Option<Result<Finish, Error>>,
+    /// The model of an answer.
+    pub model: Option<Sha256>,
+}
+
+/// A line of the log.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Nanoseconds since 1970.
+    pub time: u64,
+    pub level: LogLevel,
+    /// The controller whose action it is.
+    pub by: Option<Principal>,
+    pub text: String,
+}
+
+/// How much a line of the log matters.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Info,
+    Warning,
+    Error,
+}
+
+/// Why a generation or a model failed. [`interface::Error`] says what each means.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Unauthorized(String),
+    InvalidArgument(String),
+    NotFound(String),
+    WrongPhase {
+        phase: String,
+        hint: String,
+    },
+    WrongChunk {
+        index: u32,
+        reason: String,
+    },
+    MissingChunks {
+        first: Vec<u32>,
+        count: u32,
+    },
+    HashMismatch {
+        expected: Vec<u8>,
+        actual: Vec<u8>,
+    },
+    InvalidModel(String),
+    UnsupportedModel(String),
+    PromptTooLong {
+        prompt_tokens: u32,
+        max_prompt_tokens: u32,
+    },
+    BudgetTooSmall {
+        round_instructions: u64,
+        needed: u64,
+    },
+    Busy(String),
+    OutOfMemory(String),
+    RoundFailed(String),
+    Cancelled,
+    Stopping {
+        id: u64,
+    },
+    QuotaExceeded {
+        what: String,
+        limit: u64,
+        used: u64,
+        resets_ns: Option<u64>,
+    },
+    LowCycles(String),
+    PaymentRequired {
+        required: u128,
+        attached: u128,
+    },
+}
+
+stored!(Control, 1);
+stored!(ModelRecord, 1);
+stored!(GenerationRecord, 1, |version, bytes| match version {
+    #[cfg(test)]
+    0 => {
+        let old: version_0::GenerationRecord = postcard::from_bytes(bytes).ok()?;
+        Some(old.into())
+    }
+    _ => {
+        let _ = bytes;
+        None
+    }
 });
-versioned!(ModelRecord);
-versioned!(Chat);
-versioned!(Turn);
-versioned!(Account);
-versioned!(Queued);
-versioned!(LogEntry);
+stored!(Account, 1);
+stored!(QueueEntry, 1);
+stored!(ChatRecord, 1);
+stored!(ChatTurn, 1);
+stored!(LogEntry, 1);
 
-impl Storable for Control {
-    fn to_bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(postcard::to_allocvec(self).unwrap_or_default())
-    }
-    fn into_bytes(self) -> Vec<u8> {
-        self.to_bytes().into_owned()
-    }
-    fn from_bytes(bytes: Cow<'_, [u8]>) -> Self {
-        // Its first field, the layout, is one byte.
-        match bytes.first() {
-            Some(1) => postcard::from_bytes(&bytes).map(v1::Control::convert),
-            Some(2) => postcard::from_bytes(&bytes).map(v2::Control::convert),
-            _ => postcard::from_bytes(&bytes),
-        }
-        .unwrap_or_else(|_| ic_cdk::trap("the control record cannot be read"))
-    }
-    const BOUND: Bound = Bound::Unbounded;
-}
+/// The tokens of a chat's history: 4 bytes each, little-endian, without a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenHistory(pub Vec<u32>);
 
-/// A history's tokens as bytes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct History(pub Vec<u32>);
-
-impl Storable for History {
+impl Storable for TokenHistory {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
         Cow::Owned(self.0.iter().flat_map(|t| t.to_le_bytes()).collect())
     }
@@ -444,4 +502,47 @@ impl Storable for History {
         Self(quads.iter().map(|q| u32::from_le_bytes(*q)).collect())
     }
     const BOUND: Bound = Bound::Unbounded;
+}
+
+/// A version that never was, to test conversion with: its fields were in another order.
+#[cfg(test)]
+pub mod version_0 {
+    use super::{GenerationId, KvBlock, Principal, Sha256};
+    use serde::{Deserialize, Serialize};
+
+    /// The fields that the conversion test looks at.
+    #[derive(Serialize, Deserialize)]
+    pub struct GenerationRecord {
+        model: Sha256,
+        owner: Principal,
+        id: GenerationId,
+        block_table: Vec<KvBlock>,
+    }
+
+    impl From<super::GenerationRecord> for GenerationRecord {
+        fn from(r: super::GenerationRecord) -> Self {
+            Self {
+                model: r.model,
+                owner: r.owner,
+                id: r.id,
+                block_table: r.block_table,
+            }
+        }
+    }
+
+    impl From<GenerationRecord> for super::GenerationRecord {
+        fn from(old: GenerationRecord) -> Self {
+            let GenerationRecord {
+                model,
+                owner,
+                id,
+                block_table,
+            } = old;
+            Self {
+                model,
+                block_table,
+                ..crate::state::test_generation(id.0, owner)
+            }
+        }
+    }
 }

@@ -1,36 +1,80 @@
 //! Every region of stable memory.
 //!
-//! | id | region | what lies there |
-//! | --- | --- | --- |
-//! | 0 | control | one cell: [`crate::durable::Control`] |
-//! | 1 | chunks | for each chunk of a model's file: XXH64 (8 bytes), received (1 byte) |
-//! | 2 | file | the model's file, byte for byte |
-//! | 3 | packed | its packed weights, byte for byte as in the heap |
-//! | 4 | generations | map: id → [`crate::durable::Record`] |
-//! | 5 | KV | its cache: blocks of 64 positions, all of one size, in slots |
-//! | 6 | chats | map: id → [`crate::durable::Chat`] |
-//! | 7 | owners | map: owner, chat → nothing |
-//! | 8 | turns | map: chat, number → [`crate::durable::Turn`] |
-//! | 9 | histories | map: chat → its tokens (4 bytes each, little-endian) |
-//! | 10 | slots | table: who uses which slot of region 5 ([`crate::pages`]) |
-//! | 11 | blocks | map: hash of a text up to a block's end → slot |
-//! | 12 | resting | map: time of last use, chat → nothing: chats whose cache may be dropped |
-//! | 13 | accounts | map: principal → [`crate::durable::Account`] |
-//! | 14 | queue | map: generation that has not ended → [`crate::durable::Queued`] |
-//! | 15 | log | map: number → [`crate::api::LogEntry`] |
-//! | 16 | models | map: shelf → [`crate::durable::ModelRecord`] |
-//! | 32 + 6 n … 37 + 6 n | chunks, file, packed, KV, slots, blocks | of shelf n + 1; those of shelf 0 are 1, 2, 3, 5, 10, 11 |
-//!
-//! A region never shrinks (nor does stable memory): a shelf that is free keeps its regions for the
-//! next model that comes onto it.
+//! A region never shrinks (nor does stable memory): a model slot that is free keeps its regions for
+//! the next model that gets it.
 
+use crate::runtime;
+use crate::stable::ids::ModelSlot;
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
 use std::cell::RefCell;
 use weights::ByteSource;
 use weights::gguf::source::{SourceError, check_range};
 
+/// A growing part of stable memory with offsets of its own.
 pub type Region = VirtualMemory<DefaultMemoryImpl>;
+
+/// Models that there may be at once.
+pub const MODEL_SLOTS: u8 = 16;
+
+/// Bytes by which a region grows.
+const PAGE: u64 = 65_536;
+
+/// The id of the first region of model slot 0.
+const FIRST_OF_SLOTS: u8 = 32;
+
+macro_rules! regions {
+    ($($id:literal $function:ident $type:literal $doc:literal;)*) => {
+        $(
+            #[doc = concat!($doc, " Holds: ", $type, ".")]
+            pub fn $function() -> Region {
+                region($id)
+            }
+        )*
+
+        /// The regions of the canister: id, name, what it holds, what for.
+        pub const OF_CANISTER: &[(u8, &str, &str, &str)] =
+            &[$(($id, stringify!($function), $type, $doc)),*];
+    };
+}
+
+macro_rules! slot_regions {
+    ($($part:literal $function:ident $type:literal $doc:literal;)*) => {
+        $(
+            #[doc = concat!($doc, " Holds: ", $type, ".")]
+            pub fn $function(slot: ModelSlot) -> Region {
+                region(id_of_slot(slot, $part))
+            }
+        )*
+
+        /// The regions of a model slot: number in the slot, name, what it holds, what for.
+        pub const OF_SLOT: &[(u8, &str, &str, &str)] =
+            &[$(($part, stringify!($function), $type, $doc)),*];
+    };
+}
+
+regions! {
+    0 control "cell: Control" "What the canister knows of itself.";
+    1 generations "map: GenerationId → GenerationRecord" "Generations that run, wait, or may still be read.";
+    2 queue "map: GenerationId → QueueEntry" "Generations that have not ended.";
+    3 accounts "map: principal → Account" "Roles, shares and quotas.";
+    4 chats "map: ChatId → ChatRecord" "Chats.";
+    5 chat_owners "map: owner and ChatId → ()" "Whose chats they are.";
+    6 chat_turns "map: ChatId and number → ChatTurn" "Turns of chats.";
+    7 chat_histories "map: ChatId → TokenHistory" "Tokens of chats.";
+    8 cached_chats "map: last use and ChatId → ()" "Chats that hold KV blocks between two answers, the least recently used first.";
+    9 log "map: number → LogEntry" "The last lines of the log.";
+    10 models "map: ModelSlot → ModelRecord" "The model in each slot.";
+}
+
+slot_regions! {
+    0 chunks "array: XXH64 (8 bytes), received (1 byte)" "Chunks of the model's file.";
+    1 file "bytes" "The model's file.";
+    2 packed "bytes" "The packed weights, as they are in the heap.";
+    3 kv "array: KV block" "Keys and values, in blocks of 64 positions.";
+    4 blocks "table: see kv_cache::block_pool" "Who holds which KV block.";
+    5 block_hashes "map: BlockHash → index" "Complete KV blocks that can be found by the text up to their end.";
+}
 
 thread_local! {
     static MANAGER: RefCell<MemoryManager<DefaultMemoryImpl>> =
@@ -41,136 +85,69 @@ fn region(id: u8) -> Region {
     MANAGER.with_borrow(|m| m.get(MemoryId::new(id)))
 }
 
-pub fn control() -> Region {
-    region(0)
-}
-pub fn generations() -> Region {
-    region(4)
-}
-pub fn chats() -> Region {
-    region(6)
-}
-pub fn owners() -> Region {
-    region(7)
-}
-pub fn turns() -> Region {
-    region(8)
-}
-pub fn histories() -> Region {
-    region(9)
-}
-pub fn resting() -> Region {
-    region(12)
-}
-pub fn accounts() -> Region {
-    region(13)
-}
-pub fn queue() -> Region {
-    region(14)
-}
-pub fn log() -> Region {
-    region(15)
-}
-pub fn models() -> Region {
-    region(16)
+fn id_of_slot(slot: ModelSlot, part: u8) -> u8 {
+    FIRST_OF_SLOTS + OF_SLOT.len() as u8 * slot.0 + part
 }
 
-/// Models there may be at once.
-pub const SHELVES: u8 = 16;
-
-/// The regions of a shelf, in this order.
-const ON_A_SHELF: [&str; 6] = ["chunks", "file", "packed", "kv", "slots", "blocks"];
-
-/// Shelf 0 has the regions that a canister with one model had.
-fn on_shelf(shelf: u8, part: u8) -> u8 {
-    match (shelf, part) {
-        (0, 0..3) => 1 + part,
-        (0, 3) => 5,
-        (0, _) => 6 + part,
-        _ => 32 + ON_A_SHELF.len() as u8 * (shelf - 1) + part,
-    }
+/// Returns the size of a region (bytes).
+pub fn size(region: &Region) -> u64 {
+    region.size() * PAGE
 }
 
-pub fn chunks(shelf: u8) -> Region {
-    region(on_shelf(shelf, 0))
-}
-pub fn file(shelf: u8) -> Region {
-    region(on_shelf(shelf, 1))
-}
-pub fn packed(shelf: u8) -> Region {
-    region(on_shelf(shelf, 2))
-}
-pub fn kv(shelf: u8) -> Region {
-    region(on_shelf(shelf, 3))
-}
-pub fn slots(shelf: u8) -> Region {
-    region(on_shelf(shelf, 4))
-}
-pub fn blocks(shelf: u8) -> Region {
-    region(on_shelf(shelf, 5))
-}
-
-/// Bytes of a shelf's regions.
-pub fn shelf_bytes(shelf: u8) -> u64 {
-    (0..ON_A_SHELF.len() as u8)
-        .map(|part| region(on_shelf(shelf, part)).size() * PAGE)
+/// Returns the size of the regions of a model slot (bytes).
+pub fn slot_bytes(slot: ModelSlot) -> u64 {
+    OF_SLOT
+        .iter()
+        .map(|(part, ..)| size(&region(id_of_slot(slot, *part))))
         .sum()
 }
 
-/// Every region's name and bytes, in the order of their numbers. Of shelves beyond the first those
+/// Returns the name and the size (bytes) of every region. Of model slots beyond the first only those
 /// that were ever used.
 pub fn sizes() -> Vec<(String, u64)> {
-    const NAMES: [&str; 17] = [
-        "control",
-        "chunks",
-        "file",
-        "packed",
-        "generations",
-        "kv",
-        "chats",
-        "owners",
-        "turns",
-        "histories",
-        "slots",
-        "blocks",
-        "resting",
-        "accounts",
-        "queue",
-        "log",
-        "models",
-    ];
-    let size = |id| region(id).size() * PAGE;
-    let first = (0..)
-        .zip(NAMES)
-        .map(|(id, name)| (name.to_owned(), size(id)));
-    let others = (1..SHELVES).flat_map(|shelf| {
-        (0..).zip(ON_A_SHELF).map(move |(part, name)| {
-            let bytes = size(on_shelf(shelf, part));
-            (format!("{name} {shelf}"), bytes)
+    let of_canister = OF_CANISTER
+        .iter()
+        .map(|(id, name, ..)| ((*name).to_owned(), size(&region(*id))));
+    let of_slots = (0..MODEL_SLOTS).flat_map(|slot| {
+        OF_SLOT.iter().map(move |(part, name, ..)| {
+            let name = match slot {
+                0 => (*name).to_owned(),
+                n => format!("{name} {n}"),
+            };
+            (
+                slot,
+                name,
+                size(&region(id_of_slot(ModelSlot(slot), *part))),
+            )
         })
     });
-    first
-        .chain(others.filter(|(_, bytes)| *bytes > 0))
+    of_canister
+        .chain(
+            of_slots
+                .filter(|(slot, _, bytes)| *slot == 0 || *bytes > 0)
+                .map(|(_, name, bytes)| (name, bytes)),
+        )
         .collect()
 }
 
-const PAGE: u64 = 65_536;
-
-/// Makes a region at least `bytes` long. `false`: stable memory cannot grow so far.
+/// Makes a region at least `bytes` long. Returns `false` if stable memory cannot grow so far.
 pub fn ensure(region: &Region, bytes: u64) -> bool {
     let (have, want) = (region.size(), bytes.div_ceil(PAGE));
     have >= want || region.grow(want - have) >= 0
 }
 
-/// The same, if all of stable memory then stays within `most` bytes.
-pub fn ensure_within(region: &Region, bytes: u64, most: u64) -> bool {
+/// Makes a region at least `bytes` long if all of stable memory then stays within `limit` bytes.
+/// Returns `false` if it does not, or cannot grow so far.
+pub fn ensure_within(region: &Region, bytes: u64, limit: u64) -> bool {
     let more = bytes.div_ceil(PAGE).saturating_sub(region.size()) * PAGE;
-    more == 0 || (crate::system::stable_bytes() + more <= most && ensure(region, bytes))
+    more == 0 || (runtime::stable_bytes() + more <= limit && ensure(region, bytes))
 }
 
-/// The model file as the engine reads it.
+/// A model's file in stable memory, as the engine reads it.
 pub struct StoredFile {
+    /// Where it lies.
     pub region: Region,
+    /// Its size (bytes).
     pub len: u64,
 }
 

@@ -1,11 +1,11 @@
-//! What is known of each principal: its role, what it was served, and what it has used of its quota.
+//! Accounts: the role of each principal, what it was served, and what it has used of its quota.
 
-use crate::durable::Account;
-use crate::memory::{self, Region};
+use crate::stable::records::Account;
+use crate::stable::regions::{self, Region};
 use candid::Principal;
 use ic_stable_structures::StableBTreeMap;
 
-/// Nanoseconds of a day.
+/// Nanoseconds in a day.
 pub const DAY: u64 = 86_400_000_000_000;
 
 /// All accounts.
@@ -17,16 +17,17 @@ impl Accounts {
     /// Opens what stable memory holds.
     pub fn open() -> Self {
         Self {
-            stored: StableBTreeMap::init(memory::accounts()),
+            stored: StableBTreeMap::init(regions::accounts()),
         }
     }
 
-    /// An account; an empty one of a principal that was never seen.
+    /// Returns the account of a principal; an empty one if it was never seen.
     pub fn get(&self, principal: &Principal) -> Account {
         self.stored.get(principal).unwrap_or_default()
     }
 
-    /// An account as it is at a time (nanoseconds since 1970): another day begins with nothing used.
+    /// Returns the account as it is at `time` (nanoseconds since 1970). Each day (UTC) begins with
+    /// nothing used but what is reserved.
     pub fn today(&self, principal: &Principal, time: u64) -> Account {
         let mut account = self.get(principal);
         if account.day != time / DAY {

@@ -1,30 +1,30 @@
-//! Where chats are kept: their records, turns, tokens, whose they are, and which were not used for
-//! longest.
+//! Chats: their records, turns and tokens, who owns them, and which were used least recently.
 
-use crate::durable::{Chat, History, Turn};
-use crate::memory::{self, Region};
-use crate::pages::Pages;
+use crate::kv_cache::{BlockPools, block_table};
+use crate::stable::ids::ChatId;
+use crate::stable::records::{ChatRecord, ChatTurn, TokenHistory};
+use crate::stable::regions::{self, Region};
 use candid::Principal;
 use ic_stable_structures::StableBTreeMap;
 
-/// Owner (length, bytes, zeros) and chat (big-endian), so that an owner's chats lie together.
+/// Owner (length, bytes, zeros) and chat (big-endian), so that the chats of an owner are neighbours.
 type OwnerKey = [u8; 38];
 
 /// All chats.
 pub struct ChatStore {
-    pub chats: StableBTreeMap<u64, Chat, Region>,
+    pub chats: StableBTreeMap<ChatId, ChatRecord, Region>,
     owners: StableBTreeMap<OwnerKey, (), Region>,
-    pub turns: StableBTreeMap<(u64, u32), Turn, Region>,
-    pub histories: StableBTreeMap<u64, History, Region>,
-    resting: StableBTreeMap<(u64, u64), (), Region>,
+    pub turns: StableBTreeMap<(u64, u32), ChatTurn, Region>,
+    pub histories: StableBTreeMap<ChatId, TokenHistory, Region>,
+    cached: StableBTreeMap<(u64, u64), (), Region>,
 }
 
-fn owner_key(owner: &Principal, chat: u64) -> OwnerKey {
+fn owner_key(owner: &Principal, chat: ChatId) -> OwnerKey {
     let mut key = [0; 38];
     let bytes = owner.as_slice();
     key[0] = bytes.len() as u8;
     key[1..=bytes.len()].copy_from_slice(bytes);
-    key[30..].copy_from_slice(&chat.to_be_bytes());
+    key[30..].copy_from_slice(&chat.0.to_be_bytes());
     key
 }
 
@@ -32,28 +32,28 @@ impl ChatStore {
     /// Opens what stable memory holds.
     pub fn open() -> Self {
         Self {
-            chats: StableBTreeMap::init(memory::chats()),
-            owners: StableBTreeMap::init(memory::owners()),
-            turns: StableBTreeMap::init(memory::turns()),
-            histories: StableBTreeMap::init(memory::histories()),
-            resting: StableBTreeMap::init(memory::resting()),
+            chats: StableBTreeMap::init(regions::chats()),
+            owners: StableBTreeMap::init(regions::chat_owners()),
+            turns: StableBTreeMap::init(regions::chat_turns()),
+            histories: StableBTreeMap::init(regions::chat_histories()),
+            cached: StableBTreeMap::init(regions::cached_chats()),
         }
     }
 
     /// Puts a new chat in.
-    pub fn add(&mut self, chat: Chat) {
+    pub fn add(&mut self, chat: ChatRecord) {
         self.owners.insert(owner_key(&chat.owner, chat.id), ());
         self.chats.insert(chat.id, chat);
     }
 
     /// Puts a chat back.
-    pub fn put(&mut self, chat: Chat) {
+    pub fn put(&mut self, chat: ChatRecord) {
         self.chats.insert(chat.id, chat);
     }
 
-    /// Removes a chat and everything of it; its pages are to be released by the caller.
-    pub fn remove(&mut self, chat: &Chat) {
-        self.wake(chat);
+    /// Removes a chat and everything of it; the caller releases its KV blocks.
+    pub fn remove(&mut self, chat: &ChatRecord) {
+        self.mark_busy(chat);
         self.drop_turns(chat, 0);
         self.histories.remove(&chat.id);
         self.owners.remove(&owner_key(&chat.owner, chat.id));
@@ -61,56 +61,54 @@ impl ChatStore {
     }
 
     /// Removes the turns from number `from` on.
-    pub fn drop_turns(&mut self, chat: &Chat, from: u32) {
+    pub fn drop_turns(&mut self, chat: &ChatRecord, from: u32) {
         for turn in from..chat.turns {
-            self.turns.remove(&(chat.id, turn));
+            self.turns.remove(&(chat.id.0, turn));
         }
     }
 
-    /// Ids of an owner's chats, newest first, those below `before`.
-    pub fn of_owner(&self, owner: &Principal, before: u64) -> impl Iterator<Item = u64> + '_ {
-        let range = owner_key(owner, 0)..owner_key(owner, before);
+    /// Returns the ids of an owner's chats below `before`, newest first.
+    pub fn of_owner(&self, owner: &Principal, before: ChatId) -> impl Iterator<Item = ChatId> + '_ {
+        let range = owner_key(owner, ChatId(0))..owner_key(owner, before);
         self.owners.keys_range(range).rev().map(|key| {
             let mut id = [0; 8];
             id.copy_from_slice(&key[30..]);
-            u64::from_be_bytes(id)
+            ChatId(u64::from_be_bytes(id))
         })
     }
 
-    /// A chat has been used: its pages rest from now on, until it is used again or they are dropped.
-    pub fn rest(&mut self, chat: &Chat) {
-        if !chat.pages.is_empty() {
-            self.resting.insert((chat.used, chat.id), ());
+    /// A chat has been answered: its KV blocks may be evicted from now on.
+    pub fn mark_idle(&mut self, chat: &ChatRecord) {
+        if !chat.block_table.is_empty() {
+            self.cached.insert((chat.used, chat.id.0), ());
         }
     }
 
-    /// A chat is being used: its pages are not to be dropped.
-    pub fn wake(&mut self, chat: &Chat) {
-        self.resting.remove(&(chat.used, chat.id));
+    /// A chat is being answered: its KV blocks are not evicted.
+    pub fn mark_busy(&mut self, chat: &ChatRecord) {
+        self.cached.remove(&(chat.used, chat.id.0));
     }
 
-    /// Chats that hold pages and are not being used.
-    pub fn resting(&self) -> u64 {
-        self.resting.len()
+    /// Returns the number of chats whose KV blocks may be evicted.
+    pub fn cached(&self) -> u64 {
+        self.cached.len()
     }
 
-    /// Drops the pages of the chat that was not used for longest. `false`: none has any.
-    pub fn evict_oldest(&mut self, pages: &mut Pages) -> bool {
-        let Some(((_, id), ())) = self.resting.pop_first() else {
+    /// Releases the KV blocks of the least recently used chat. Returns `false` if no chat has any.
+    pub fn evict_oldest(&mut self, pools: &mut BlockPools) -> bool {
+        let Some(((_, id), ())) = self.cached.pop_first() else {
             return false;
         };
-        if let Some(mut chat) = self.chats.get(&id) {
-            for page in std::mem::take(&mut chat.pages) {
-                pages.release(page);
-            }
+        if let Some(mut chat) = self.chats.get(&ChatId(id)) {
+            block_table::release_all(&mut chat.block_table, pools);
             chat.cached = 0;
             self.put(chat);
         }
         true
     }
 
-    /// Every page is gone at once.
-    pub fn forget_resting(&mut self) {
-        self.resting.clear_new();
+    /// Every KV block is gone at once.
+    pub fn forget_cached(&mut self) {
+        self.cached.clear_new();
     }
 }

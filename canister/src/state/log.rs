@@ -1,54 +1,76 @@
-//! The log: the last lines, in stable memory.
+//! The log: its last lines, in stable memory.
 
-use crate::api::{Error, LogEntry, LogLevel};
-use crate::app::App;
-use crate::system;
+use crate::runtime;
+use crate::stable::records::{LogEntry, LogLevel};
+use crate::stable::regions::{self, Region};
 use candid::Principal;
+use ic_stable_structures::StableBTreeMap;
 
 /// Lines that are kept.
 const KEPT: u64 = 1_000;
+/// Longest line (bytes); what is longer is cut.
 const MAX_BYTES: usize = 500;
-/// Lines in one reply.
-const REPLY: usize = 1_000;
+/// Most lines in one reply.
+const MAX_READ: usize = 1_000;
 
-/// Adds a line; the oldest goes.
-pub fn add(app: &mut App, level: LogLevel, by: Option<Principal>, mut text: String) {
-    if text.len() > MAX_BYTES {
-        let mut end = MAX_BYTES;
-        while !text.is_char_boundary(end) {
-            end -= 1;
+/// The log. Lines are numbered from 1.
+pub struct Log {
+    lines: StableBTreeMap<u64, LogEntry, Region>,
+}
+
+impl Log {
+    /// Opens what stable memory holds.
+    pub fn open() -> Self {
+        Self {
+            lines: StableBTreeMap::init(regions::log()),
         }
-        text.truncate(end);
     }
-    system::log(&text);
-    let number = app.control.next_log;
-    app.control.next_log += 1;
-    app.log.insert(
-        number,
-        LogEntry {
-            number,
-            time_ns: system::time(),
+
+    /// Adds a line, also to the canister log of the IC. `by` is the controller whose action it is.
+    pub fn add(&mut self, level: LogLevel, by: Option<Principal>, mut text: String) {
+        text.truncate(text.floor_char_boundary(MAX_BYTES));
+        runtime::debug_print(&text);
+        let number = self.lines.last_key_value().map_or(1, |(last, _)| last + 1);
+        let time = runtime::time();
+        let entry = LogEntry {
+            time,
             level,
             by,
             text,
-        },
-    );
-    while app.log.len() > KEPT {
-        app.log.pop_first();
+        };
+        self.lines.insert(number, entry);
+        while self.lines.len() > KEPT {
+            self.lines.pop_first();
+        }
+    }
+
+    /// Returns the lines from number `from` on, with their numbers.
+    pub fn read(&self, from: u64) -> Vec<(u64, LogEntry)> {
+        let lines = self.lines.range(from..).take(MAX_READ);
+        lines.map(|line| line.into_pair()).collect()
     }
 }
 
-/// The lines from number `from` on.
-pub fn read(app: &App, from: u64) -> Result<Vec<LogEntry>, Error> {
-    if !system::caller_is_controller() {
-        return Err(Error::Unauthorized(
-            "only a controller may read the log".into(),
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_thousand_lines_are_kept_and_numbered_on() {
+        let mut log = Log::open();
+        for n in 1..=1_003 {
+            log.add(LogLevel::Info, None, format!("line {n}"));
+        }
+        let lines = Log::open().read(0);
+        assert_eq!((lines.len(), lines[0].0), (1_000, 4));
+        assert_eq!(lines[999].1.text, "line 1003");
+        assert_eq!(log.read(1_003).len(), 1);
     }
-    Ok(app
-        .log
-        .range(from..)
-        .take(REPLY)
-        .map(|e| e.value())
-        .collect())
+
+    #[test]
+    fn a_long_line_is_cut_between_two_characters() {
+        let mut log = Log::open();
+        log.add(LogLevel::Error, None, "é".repeat(300));
+        assert_eq!(log.read(0)[0].1.text, "é".repeat(250));
+    }
 }

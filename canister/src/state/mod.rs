@@ -1,134 +1,212 @@
-//! The canister's state: what is in stable memory, and the heap's cache of it.
+//! The canister's state: what is in stable memory, and what the heap holds beside it. It knows of no
+//! message: who calls and what follows is the business of the layers above.
 
-use crate::accounts::Accounts;
-use crate::api::{LogEntry, Phase};
-use crate::chat_store::ChatStore;
-use crate::durable::{Control, Record};
-use crate::library::Library;
-use crate::memory::{self, Region};
-use crate::model_job::Loading;
-use crate::pages::Pages;
-use crate::queue::Queue;
-use engine::inference::budget::CostModel;
-use engine::inference::forward::Workspace;
+pub mod accounts;
+pub mod aliases;
+pub mod billing;
+pub mod chats;
+pub mod control;
+pub mod convert;
+pub mod log;
+pub mod models;
+pub mod queue;
+pub mod quota;
+pub mod residency;
+
+use crate::kv_cache::BlockPools;
+use crate::stable::ids::GenerationId;
+use crate::stable::records::{Control, GenerationRecord, LogLevel};
+use crate::stable::regions::{self, Region};
+use accounts::Accounts;
+use chats::ChatStore;
+use control::ControlCell;
+use engine::Generation;
 use engine::kv_cache::KvCache;
-use engine::template::Template;
-use engine::{Generation, Model, Tokenizer};
-use ic_stable_structures::{StableBTreeMap, StableCell};
+use ic_stable_structures::StableBTreeMap;
+use interface::Error;
+use log::Log;
+use models::ModelStore;
+use queue::Queue;
+use residency::{ModelView, Residency};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A model in the heap, ready to run.
-pub struct Loaded {
-    pub model: Model,
-    pub tokenizer: Tokenizer,
-    pub template: Template,
-    pub workspace: Workspace,
-    /// What its pieces of work have cost.
-    pub experience: CostModel,
-}
+use std::collections::BTreeMap;
 
 /// A generation in the heap: its record is in stable memory at the end of every message.
 pub struct Running {
+    /// The engine's generation.
     pub generation: Generation,
+    /// Its keys and values.
     pub kv: KvCache,
-    /// Positions whose cache rows have been filled from stable memory (or computed).
+    /// KV blocks that have been read from stable memory (or computed).
     pub restored_blocks: usize,
-    /// Positions whose cache rows are in stable memory.
+    /// Positions whose keys and values are in stable memory.
     pub stored: usize,
-    pub last_round: u64,
+    /// The slice in which it ran last.
+    pub last_slice: u64,
 }
 
-/// The heap's part; all of it can be made again from stable memory.
-#[derive(Default)]
-pub struct Heap {
-    /// By shelf.
-    pub loading: BTreeMap<u8, Loading>,
-    pub loaded: BTreeMap<u8, Loaded>,
-    /// Shelves whose models did not fit beside others.
-    pub blocked: BTreeSet<u8>,
-    pub running: BTreeMap<u64, Running>,
-    /// Whether the last round was a model's.
-    pub model_had_turn: bool,
-    pub entropy_asked: bool,
-}
-
-/// All of it.
-pub struct App {
-    pub control: Control,
-    cell: StableCell<Control, Region>,
-    pub library: Library,
-    pub records: StableBTreeMap<u64, Record, Region>,
-    pub pages: Pages,
+/// Everything.
+pub struct State {
+    /// Settings, aliases, counts.
+    pub control: ControlCell,
+    /// The models in stable memory.
+    pub models: ModelStore,
+    /// The models in the heap.
+    pub residency: Residency,
+    /// Generations, ended ones included.
+    pub generations: StableBTreeMap<GenerationId, GenerationRecord, Region>,
+    /// Generations in the heap.
+    pub running: BTreeMap<GenerationId, Running>,
+    /// KV blocks.
+    pub pools: BlockPools,
+    /// Chats.
     pub chats: ChatStore,
+    /// Roles, shares, quotas.
     pub accounts: Accounts,
+    /// Generations that have not ended.
     pub queue: Queue,
-    pub log: StableBTreeMap<u64, LogEntry, Region>,
-    pub heap: Heap,
+    /// The log.
+    pub log: Log,
+    /// Whether the last slice was a model's.
+    pub model_ran_last: bool,
+    /// Whether randomness was requested and has not come.
+    pub entropy_requested: bool,
 }
 
 thread_local! {
-    static APP: RefCell<App> = RefCell::new(App::open());
+    static STATE: RefCell<State> = RefCell::new(State::open());
 }
 
 /// Runs `f` on the state.
-pub fn with<T>(f: impl FnOnce(&mut App) -> T) -> T {
-    APP.with_borrow_mut(f)
+pub fn read_state<T>(f: impl FnOnce(&State) -> T) -> T {
+    STATE.with_borrow(f)
 }
 
-impl App {
+/// Runs `f` on the state, which it may change.
+pub fn mutate_state<T>(f: impl FnOnce(&mut State) -> T) -> T {
+    STATE.with_borrow_mut(f)
+}
+
+impl State {
     /// Opens what stable memory holds.
-    fn open() -> Self {
-        let cell = StableCell::init(memory::control(), Control::default());
-        let records: StableBTreeMap<u64, Record, Region> =
-            StableBTreeMap::init(memory::generations());
+    pub fn open() -> Self {
+        let control = ControlCell::open();
+        let generations: StableBTreeMap<GenerationId, GenerationRecord, Region> =
+            StableBTreeMap::init(regions::generations());
         let accounts = Accounts::open();
-        let mut control = cell.get().clone();
-        let mut library = Library::open();
-        if let Some(model) = control
-            .only_model
-            .take()
-            .filter(|m| m.phase != Phase::Empty)
-        {
-            library.put(0, model);
+        let models = ModelStore::open();
+        let mut pools = BlockPools::default();
+        for (slot, model) in models.iter() {
+            pools.open(slot, model.info.block_bytes);
         }
-        let mut pages = Pages::default();
-        for (shelf, model) in library.iter() {
-            pages.open_shelf(shelf, model.info.page_bytes);
-        }
-        let shelf = |id| {
-            let record = records.get(&id)?;
-            library.find(&record.model)
-        };
+        let slot = |id| models.find(&generations.get(&id)?.model);
         Self {
-            queue: Queue::open(&accounts, shelf),
+            queue: Queue::open(&accounts, slot),
             control,
-            cell,
-            library,
-            records,
-            pages,
+            models,
+            residency: Residency::default(),
+            generations,
+            running: BTreeMap::new(),
+            pools,
             chats: ChatStore::open(),
             accounts,
-            log: StableBTreeMap::init(memory::log()),
-            heap: Heap::default(),
+            log: Log::open(),
+            model_ran_last: false,
+            entropy_requested: false,
         }
     }
 
-    /// Writes the control record through. To be called before the end of every message that
-    /// changed it.
-    pub fn save(&mut self) {
-        self.cell.set(self.control.clone());
+    /// Returns what says what the models are doing.
+    pub fn model_view(&self) -> ModelView<'_> {
+        ModelView {
+            models: &self.models,
+            residency: &self.residency,
+            aliases: &self.control.aliases,
+            queue: &self.queue,
+        }
     }
 
-    /// Puts a record back.
-    pub fn put(&mut self, record: Record) {
-        self.records.insert(record.id, record);
+    /// Switches aliases whose next model is ready; removes the models from the heap that nobody needs.
+    pub fn apply_ready_switches(&mut self) {
+        let residency = &self.residency;
+        let lines =
+            aliases::apply_ready_switches(&mut self.control.aliases, &self.models, |slot| {
+                residency.is_loaded(slot)
+            });
+        for line in lines {
+            self.log.add(LogLevel::Info, None, line);
+        }
+        self.unload_unused();
     }
 
-    /// Bytes of a page of the default model's KV cache; 0 without a model.
-    pub fn page_bytes(&self) -> u64 {
-        let shelf = crate::aliases::default_shelf(self);
-        let model = shelf.and_then(|shelf| self.library.get(shelf));
-        model.map_or(0, |m| m.info.page_bytes)
+    /// Removes the models from the heap that nobody needs.
+    pub fn unload_unused(&mut self) {
+        let aliases = &self.control.aliases;
+        residency::unload_unused(&mut self.residency, &self.models, aliases, &self.queue);
+    }
+
+    /// Puts a generation back.
+    pub fn put_generation(&mut self, record: GenerationRecord) {
+        self.generations.insert(record.id, record);
+    }
+}
+
+/// Returns `true` if everything in stable memory has the layout of this program.
+pub fn is_migrated(control: &Control) -> bool {
+    control.layout == crate::stable::records::LAYOUT
+}
+
+/// Checks that stable memory has the layout of this program.
+///
+/// # Errors
+/// [`Error::Busy`] while an older layout is converted.
+pub fn check_migrated(control: &Control) -> Result<(), Error> {
+    if is_migrated(control) {
+        return Ok(());
+    }
+    Err(Error::Busy(format!(
+        "stable memory is being converted from layout {}; try again in a moment",
+        control.layout
+    )))
+}
+
+/// A generation for tests that has read and generated nothing.
+#[cfg(test)]
+pub fn test_generation(id: u64, owner: candid::Principal) -> GenerationRecord {
+    use crate::stable::records::{SamplingOptions, Stage};
+    GenerationRecord {
+        id: GenerationId(id),
+        owner,
+        model: crate::stable::ids::Sha256([1; 32]),
+        created: 0,
+        options: SamplingOptions {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+            max_tokens: 10,
+            max_context: 100,
+            stops: Vec::new(),
+        },
+        tokens: Vec::new(),
+        prompt_tokens: 0,
+        computed: 0,
+        stage: Stage::Start,
+        text: String::new(),
+        pending: Vec::new(),
+        prompt_instructions: 0,
+        generate_instructions: 0,
+        end: None,
+        slices: 0,
+        max_message_instructions: 0,
+        block_table: Vec::new(),
+        public: 0,
+        cached: 0,
+        chat: None,
+        recent: Vec::new(),
+        reserved: 0,
+        paid: 0,
+        price: 0,
     }
 }

@@ -1,22 +1,25 @@
 //! Who may generate, and how much.
 
-use crate::accounts::DAY;
-use crate::api::{Access, AccessChange, AccountInfo, Error, LogLevel, Role};
-use crate::app::App;
-use crate::{logs, system};
+use super::accounts::{Accounts, DAY};
+use crate::runtime;
+use crate::stable::records::{Access, Config, Role};
 use candid::Principal;
+use interface::Error;
 
-/// Most principals in one call.
-const MAX_CHANGES: usize = 1_000;
-
-/// Whether a principal may generate at all. Controllers may always.
-pub fn may_generate(app: &App, who: &Principal) -> Result<(), Error> {
-    if system::is_controller(who) {
+/// Checks that a principal may generate at all. Controllers always may.
+///
+/// # Errors
+/// [`Error::Unauthorized`].
+pub fn check_may_generate(
+    config: &Config,
+    accounts: &Accounts,
+    who: &Principal,
+) -> Result<(), Error> {
+    if runtime::is_controller(who) {
         return Ok(());
     }
-    let role = app.accounts.get(who).role;
     let refused = |why: &str| Err(Error::Unauthorized(why.into()));
-    match (role, app.control.config.access) {
+    match (accounts.get(who).role, config.access) {
         (Role::Banned, _) => refused("a controller has banned you from generating"),
         (Role::Allowed, _) | (_, Access::Anyone) => Ok(()),
         (_, Access::SignedIn) if *who != Principal::anonymous() => Ok(()),
@@ -26,14 +29,21 @@ pub fn may_generate(app: &App, who: &Principal) -> Result<(), Error> {
     }
 }
 
-/// Whether a principal may use `tokens` more now (0: whether it may use any).
-pub fn within_quota(app: &App, who: &Principal, tokens: u64) -> Result<(), Error> {
-    if system::is_controller(who) {
+/// Checks that a principal may use `tokens` more now (0: that it may use any).
+///
+/// # Errors
+/// [`Error::QuotaExceeded`].
+pub fn check_quota(
+    config: &Config,
+    accounts: &Accounts,
+    who: &Principal,
+    tokens: u64,
+) -> Result<(), Error> {
+    if runtime::is_controller(who) {
         return Ok(());
     }
-    let config = &app.control.config;
-    let now = system::time();
-    let account = app.accounts.today(who, now);
+    let now = runtime::time();
+    let account = accounts.today(who, now);
     let exceeds =
         |limit: u64, used: u64, wanted: u64| limit > 0 && used.saturating_add(wanted) > limit;
     let full = |what: &str, limit, used, resets_ns| {
@@ -64,59 +74,101 @@ pub fn within_quota(app: &App, who: &Principal, tokens: u64) -> Result<(), Error
     Ok(())
 }
 
-/// Sets tokens aside for a generation that begins.
-pub fn reserve(app: &mut App, who: &Principal, tokens: u64) {
-    let mut account = app.accounts.today(who, system::time());
+/// Reserves tokens for a generation that begins.
+pub fn reserve(accounts: &mut Accounts, who: &Principal, tokens: u64) {
+    let mut account = accounts.today(who, runtime::time());
     account.tokens += tokens;
     account.in_flight += tokens;
     account.generations += 1;
-    app.accounts.put(who, account);
+    accounts.put(who, account);
 }
 
-/// A generation has ended: what it did not use of what was set aside is given back.
-pub fn settle(app: &mut App, who: &Principal, reserved: u64, used: u64) {
-    let mut account = app.accounts.today(who, system::time());
+/// Releases the reservation of a generation that has ended: what it did not use is given back.
+pub fn release_reservation(accounts: &mut Accounts, who: &Principal, reserved: u64, used: u64) {
+    let mut account = accounts.today(who, runtime::time());
     account.in_flight = account.in_flight.saturating_sub(reserved);
     account.tokens = account.tokens.saturating_sub(reserved.saturating_sub(used));
     account.generations = account.generations.saturating_sub(1);
-    app.accounts.put(who, account);
+    accounts.put(who, account);
 }
 
-/// Says of principals whether they may generate.
-pub fn set(app: &mut App, changes: &[AccessChange]) -> Result<(), Error> {
-    if !system::caller_is_controller() {
-        return Err(Error::Unauthorized(
-            "only a controller may say who may generate".into(),
-        ));
-    }
-    if changes.len() > MAX_CHANGES {
-        return Err(Error::InvalidArgument(format!(
-            "{} changes: at most {MAX_CHANGES} in one call",
-            changes.len()
-        )));
-    }
-    for change in changes {
-        let mut account = app.accounts.get(&change.principal);
-        account.role = change.role;
-        app.accounts.put(&change.principal, account);
-        let text = format!("{} is {:?}", change.principal, change.role);
-        logs::add(app, LogLevel::Info, Some(system::caller()), text);
-    }
-    app.save();
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a principal has used, and whether it may generate.
-pub fn info(app: &App, who: Principal) -> AccountInfo {
-    let now = system::time();
-    let account = app.accounts.today(&who, now);
-    let may = may_generate(app, &who).and_then(|()| within_quota(app, &who, 0));
-    AccountInfo {
-        may_generate: may.err(),
-        tokens_today: account.tokens,
-        tokens_in_flight: account.in_flight,
-        generations: account.generations,
-        chats: account.chats,
-        resets_ns: (now / DAY + 1) * DAY,
+    fn setup(change: impl FnOnce(&mut Config)) -> (Config, Accounts, Principal) {
+        let mut config = Config::from(interface::Config::default());
+        change(&mut config);
+        (config, Accounts::open(), Principal::from_slice(&[1, 2, 3]))
+    }
+
+    #[test]
+    fn access_says_who_may_and_a_role_says_more() {
+        let (mut config, mut accounts, who) = setup(|_| {});
+        let nobody = Principal::anonymous();
+        let may = |config: &Config, accounts: &Accounts, who: &Principal| {
+            check_may_generate(config, accounts, who).is_ok()
+        };
+        for (access, somebody, anonymous) in [
+            (Access::Anyone, true, true),
+            (Access::SignedIn, true, false),
+            (Access::AllowList, false, false),
+            (Access::Controllers, false, false),
+        ] {
+            config.access = access;
+            assert_eq!(may(&config, &accounts, &who), somebody, "{access:?}");
+            assert_eq!(may(&config, &accounts, &nobody), anonymous, "{access:?}");
+        }
+        let mut set = |role| {
+            let mut account = accounts.get(&who);
+            account.role = role;
+            accounts.put(&who, account);
+            may(&config, &accounts, &who)
+        };
+        assert!(set(Role::Allowed));
+        assert!(!set(Role::Banned));
+        runtime::set(|s| s.controllers = vec![who]);
+        assert!(may(&config, &accounts, &who), "controllers always may");
+    }
+
+    #[test]
+    fn a_day_has_its_tokens_and_the_next_one_begins_anew() {
+        let (config, mut accounts, who) = setup(|c| c.tokens_per_day = 100);
+        let check = |accounts: &Accounts, tokens| check_quota(&config, accounts, &who, tokens);
+        reserve(&mut accounts, &who, 70);
+        assert!(check(&accounts, 30).is_ok());
+        let Err(Error::QuotaExceeded {
+            limit,
+            used,
+            resets_ns,
+            ..
+        }) = check(&accounts, 31)
+        else {
+            panic!("31 tokens more are too many");
+        };
+        assert_eq!((limit, used), (100, 70));
+        release_reservation(&mut accounts, &who, 70, 20);
+        assert!(check(&accounts, 80).is_ok(), "50 came back");
+        assert!(check(&accounts, 81).is_err());
+        runtime::set(|s| s.time = resets_ns.unwrap());
+        assert!(check(&accounts, 100).is_ok());
+    }
+
+    #[test]
+    fn tokens_in_flight_and_generations_at_once_are_bounded() {
+        let (config, mut accounts, who) = setup(|c| {
+            c.tokens_in_flight = 50;
+            c.generations_per_caller = 2;
+        });
+        reserve(&mut accounts, &who, 20);
+        assert!(check_quota(&config, &accounts, &who, 31).is_err());
+        reserve(&mut accounts, &who, 20);
+        let what = match check_quota(&config, &accounts, &who, 5) {
+            Err(Error::QuotaExceeded { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what, "generations at once");
+        release_reservation(&mut accounts, &who, 20, 20);
+        assert!(check_quota(&config, &accounts, &who, 5).is_ok());
     }
 }

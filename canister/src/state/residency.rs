@@ -1,204 +1,240 @@
-//! The models there are: what each is doing, which are in the heap, and removing them.
+//! Which models should be in the heap, which are, and how far each is on its way.
 
-use crate::aliases::{self, hex};
-use crate::api::{
-    AliasEntry, Error, LogLevel, ManifestSummary, ModelDelete, ModelEntry, ModelStatus, Models,
-    Phase,
-};
-use crate::app::App;
-use crate::durable::ModelRecord;
-use crate::{generations, logs, memory, migration, rounds, system};
+use super::aliases;
+use super::models::ModelStore;
+use super::queue::Queue;
+use crate::stable::ids::{ModelSlot, Sha256};
+use crate::stable::records::{Alias, ModelRecord, ModelStage};
+use engine::inference::budget::CostModel;
+use engine::inference::forward::Workspace;
+use engine::template::Template;
+use engine::{Model, Tokenizer};
+use interface::{Error, FileInfo, ModelStatus, Phase};
 use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use weights::GgufFile;
 
-/// An error for everybody but controllers.
-pub fn only_controllers() -> Result<(), Error> {
-    if system::caller_is_controller() {
-        return Ok(());
+/// A model in the heap, ready to run.
+pub struct Loaded {
+    /// Weights and configuration.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template.
+    pub template: Template,
+    /// Scratch memory of the forward pass.
+    pub workspace: Workspace,
+    /// What its kinds of work have cost.
+    pub costs: CostModel,
+}
+
+/// A model on its way into the heap.
+pub struct Loading {
+    /// The header of its file.
+    pub file: GgufFile,
+    /// Its configuration, and room for its weights.
+    pub model: Model,
+    /// Bytes of the packed region that the heap holds.
+    pub filled: u64,
+}
+
+/// The models in the heap, by slot.
+#[derive(Default)]
+pub struct Residency {
+    /// Models on their way.
+    pub loading: BTreeMap<ModelSlot, Loading>,
+    /// Models that are ready.
+    pub loaded: BTreeMap<ModelSlot, Loaded>,
+    /// Models that did not fit beside others.
+    pub blocked: BTreeSet<ModelSlot>,
+}
+
+impl Residency {
+    /// Removes a model from the heap. There is room then for what did not fit.
+    pub fn remove(&mut self, slot: ModelSlot) {
+        self.loading.remove(&slot);
+        self.loaded.remove(&slot);
+        self.blocked.clear();
     }
-    Err(Error::Unauthorized(
-        "only a controller of this canister may change its models".into(),
-    ))
-}
 
-/// Whether a model is to be in the heap: an alias means it or is to mean it, or a generation runs on
-/// it.
-pub fn wanted(app: &App, shelf: u8) -> bool {
-    let Some(model) = app.library.get(shelf) else {
-        return false;
-    };
-    let means = |sha: &[u8; 32]| *sha == model.sha256;
-    app.queue.runs_on(shelf)
-        || (app.control.aliases.iter())
-            .any(|a| means(&a.model) || a.next.as_ref().is_some_and(means))
-}
-
-/// The phase of a model as callers see it.
-pub fn phase(app: &App, shelf: u8) -> Phase {
-    let Some(model) = app.library.get(shelf) else {
-        return Phase::Empty;
-    };
-    match model.phase {
-        _ if app.heap.blocked.contains(&shelf) => Phase::Failed,
-        Phase::Ready if app.heap.loaded.contains_key(&shelf) => Phase::Ready,
-        Phase::Ready if wanted(app, shelf) => Phase::Restoring,
-        Phase::Ready => Phase::Stored,
-        phase => phase,
+    /// Returns `true` if a model is ready.
+    pub fn is_loaded(&self, slot: ModelSlot) -> bool {
+        self.loaded.contains_key(&slot)
     }
 }
 
-/// Whether a model is on its way to ready.
-pub fn has_work(app: &App, shelf: u8) -> bool {
-    matches!(
-        phase(app, shelf),
-        Phase::Verifying | Phase::Preparing | Phase::Restoring
-    )
+/// Returns `true` if a model should be in the heap: it is the model of an alias or will be, or a
+/// generation runs on it.
+fn is_wanted(model: &ModelRecord, slot: ModelSlot, aliases: &[Alias], queue: &Queue) -> bool {
+    queue.runs_on(slot) || aliases.iter().any(|a| aliases::refers_to(a, &model.sha256))
 }
 
-/// The next shelf with work to do: first that of the default alias, then those that generations
-/// wait for.
-pub fn next_work(app: &App) -> Option<u8> {
-    let first = aliases::default_shelf(app);
-    let rank = |shelf: &u8| (first != Some(*shelf), !app.queue.runs_on(*shelf), *shelf);
-    let shelves = app.library.shelves().into_iter();
-    shelves.filter(|s| has_work(app, *s)).min_by_key(rank)
-}
-
-/// Models that nobody needs leave the heap.
-pub fn tidy(app: &mut App) {
-    for shelf in app.library.shelves() {
-        let ready = app.library.get(shelf).map(|m| m.phase) == Some(Phase::Ready);
-        if !ready || wanted(app, shelf) {
+/// Removes the models from the heap that nobody needs.
+pub fn unload_unused(
+    residency: &mut Residency,
+    models: &ModelStore,
+    aliases: &[Alias],
+    queue: &Queue,
+) {
+    for (slot, model) in models.iter() {
+        if model.stage != ModelStage::Ready || is_wanted(model, slot, aliases, queue) {
             continue;
         }
-        let gone = app.heap.loaded.remove(&shelf).is_some();
-        if gone | app.heap.loading.remove(&shelf).is_some() {
+        let unloaded = residency.loaded.remove(&slot).is_some();
+        if unloaded | residency.loading.remove(&slot).is_some() {
             // There is room now for what did not fit.
-            app.heap.blocked.clear();
+            residency.blocked.clear();
         }
     }
 }
 
-/// How far a model is.
-pub fn status(app: &App, shelf: Option<u8>) -> ModelStatus {
-    let none = ModelRecord::default();
-    let m = shelf
-        .and_then(|shelf| app.library.get(shelf))
-        .unwrap_or(&none);
-    let phase = shelf.map_or(Phase::Empty, |shelf| phase(app, shelf));
-    let (done, total) = match phase {
-        Phase::Uploading => (
-            u64::from(m.chunks_received) * u64::from(m.chunk_size),
-            m.size,
-        ),
-        Phase::Verifying => (m.hash.1, m.size),
-        Phase::Preparing => (m.prepared, m.info.packed_bytes),
-        Phase::Restoring => (
-            shelf
-                .and_then(|shelf| app.heap.loading.get(&shelf))
-                .map_or(0, |l| l.filled()),
-            m.info.packed_bytes,
-        ),
-        _ => (m.size, m.size),
-    };
-    ModelStatus {
-        phase,
-        done: done.min(total),
-        total,
-        error: m.error.clone(),
-        manifest: (phase != Phase::Empty).then(|| ManifestSummary {
-            name: m.name.clone(),
-            size: m.size,
-            chunk_size: m.chunk_size,
-            sha256: ByteBuf::from(m.sha256),
-        }),
-        info: (m.info.layers > 0).then(|| m.info.clone()),
-    }
+/// Everything that says what the models are doing.
+#[derive(Clone, Copy)]
+pub struct ModelView<'a> {
+    /// The models in stable memory.
+    pub models: &'a ModelStore,
+    /// The models in the heap.
+    pub residency: &'a Residency,
+    /// The names of models.
+    pub aliases: &'a [Alias],
+    /// The generations that need them.
+    pub queue: &'a Queue,
 }
 
-/// All models and aliases.
-pub fn list(app: &App) -> Models {
-    let blob = |sha: &[u8; 32]| ByteBuf::from(*sha);
-    let aliases = &app.control.aliases;
-    Models {
-        models: app
-            .library
-            .iter()
-            .map(|(shelf, m)| ModelEntry {
-                sha256: blob(&m.sha256),
-                status: status(app, Some(shelf)),
-                aliases: aliases
-                    .iter()
-                    .filter(|a| a.model == m.sha256)
-                    .map(|a| a.name.clone())
-                    .collect(),
-                generations: app.queue.on(shelf),
-                stable_bytes: memory::shelf_bytes(shelf),
-                heap_bytes: match app.heap.loaded.get(&shelf) {
-                    Some(loaded) => loaded.model.layout.bytes,
-                    None => 0,
-                },
-                cache_pages: app.pages.used_on(shelf),
-            })
-            .collect(),
-        aliases: aliases
-            .iter()
-            .map(|a| AliasEntry {
-                alias: a.name.clone(),
-                model_sha256: blob(&a.model),
-                next_sha256: a.next.as_ref().map(blob),
-                previous_sha256: a.previous.iter().map(blob).collect(),
-            })
-            .collect(),
-        shelves_free: app.library.free() as u32,
+impl<'a> ModelView<'a> {
+    /// Returns the slot of the model that callers get who name none.
+    pub fn default_slot(self) -> Option<ModelSlot> {
+        aliases::slot_of(self.aliases, self.models, interface::limits::DEFAULT_ALIAS)
     }
-}
 
-/// Deletes a model. One that an alias means or that generations run on only if it is forced: these
-/// generations then end, and the aliases are gone.
-pub fn delete(app: &mut App, args: &ModelDelete) -> Result<(), Error> {
-    only_controllers()?;
-    migration::check(app)?;
-    let shelf = aliases::resolve(app, &args.model)?;
-    let Some(model) = app.library.get(shelf) else {
-        return Ok(());
-    };
-    let named: Vec<&str> = (app.control.aliases.iter())
-        .filter(|a| a.model == model.sha256 || a.next == Some(model.sha256))
-        .map(|a| a.name.as_str())
-        .collect();
-    let running = app.queue.on(shelf);
-    if !args.force && (running > 0 || !named.is_empty()) {
-        return Err(Error::Busy(format!(
-            "aliases [{}] mean it and {running} generations run on it: let the aliases mean another \
-             model and try again, or force it",
-            named.join(", ")
-        )));
+    /// Returns the slot of the model that `name` means: an alias, the name of a file, or the first
+    /// digits of its SHA-256.
+    ///
+    /// # Errors
+    /// See [`aliases::resolve`].
+    pub fn resolve(self, name: &str) -> Result<ModelSlot, Error> {
+        aliases::resolve(self.aliases, self.models, name)
     }
-    let text = format!("{} ({}) is deleted", model.name, hex(&model.sha256));
-    logs::add(app, LogLevel::Info, Some(system::caller()), text);
-    drop_model(app, shelf);
-    rounds::schedule(app);
-    Ok(())
-}
 
-/// Takes a model off its shelf with everything of it; generations that need it end.
-pub fn drop_model(app: &mut App, shelf: u8) {
-    let gone = Error::WrongPhase {
-        phase: Phase::Empty.name(),
-        hint: "the model was dropped while this generation ran".into(),
-    };
-    for id in app.queue.ids_on(shelf) {
-        generations::end(app, id, gone.clone());
+    /// Returns the phase of a model as callers see it.
+    pub fn phase(self, slot: ModelSlot) -> Phase {
+        let Some(model) = self.models.get(slot) else {
+            return Phase::Empty;
+        };
+        if self.residency.blocked.contains(&slot) {
+            return Phase::Failed;
+        }
+        match model.stage {
+            ModelStage::Uploading => Phase::Uploading,
+            ModelStage::Verifying { .. } => Phase::Verifying,
+            ModelStage::Preparing => Phase::Preparing,
+            ModelStage::Failed => Phase::Failed,
+            ModelStage::Ready if self.residency.is_loaded(slot) => Phase::Ready,
+            ModelStage::Ready if is_wanted(model, slot, self.aliases, self.queue) => {
+                Phase::Restoring
+            }
+            ModelStage::Ready => Phase::Stored,
+        }
     }
-    app.pages.close_shelf(shelf);
-    if app.pages.used() == 0 {
-        app.chats.forget_resting();
+
+    /// Returns `true` if a model is on its way to ready.
+    pub fn has_work(self, slot: ModelSlot) -> bool {
+        matches!(
+            self.phase(slot),
+            Phase::Verifying | Phase::Preparing | Phase::Restoring
+        )
     }
-    app.heap.loading.remove(&shelf);
-    app.heap.loaded.remove(&shelf);
-    app.heap.blocked.clear();
-    if let Some(sha256) = app.library.get(shelf).map(|m| m.sha256) {
-        app.library.remove(shelf);
-        aliases::forget(app, &sha256);
+
+    /// Returns the next slot with work to do: first that of the default alias, then those that
+    /// generations wait for.
+    pub fn next_work(self) -> Option<ModelSlot> {
+        let first = self.default_slot();
+        let rank = |slot: &ModelSlot| (first != Some(*slot), !self.queue.runs_on(*slot), *slot);
+        let slots = self.models.slots().into_iter();
+        slots.filter(|s| self.has_work(*s)).min_by_key(rank)
+    }
+
+    /// Returns the model that callers ask for (without a name: the default one) if it is ready.
+    ///
+    /// # Errors
+    /// [`Error::WrongPhase`] with what to do; those of [`aliases::resolve`].
+    pub fn ready(self, name: Option<&str>) -> Result<(ModelSlot, &'a Loaded), Error> {
+        let slot = match name {
+            None | Some(interface::limits::DEFAULT_ALIAS) => self.default_slot(),
+            Some(name) => Some(self.resolve(name)?),
+        };
+        let loaded = slot.and_then(|slot| Some((slot, self.residency.loaded.get(&slot)?)));
+        loaded.ok_or_else(|| {
+            let phase = slot.map_or(Phase::Empty, |slot| self.phase(slot));
+            let hint = match phase {
+                Phase::Empty if self.models.iter().next().is_some() => {
+                    "no model is the default: a controller has to call alias_set"
+                }
+                Phase::Empty | Phase::Uploading => "upload a model first",
+                Phase::Failed => "the last upload failed: see status, then upload again",
+                Phase::Stored => {
+                    "the model is not in use: a controller has to call alias_set for it"
+                }
+                _ => "the model is being made ready: try again when status says Ready",
+            };
+            Error::WrongPhase {
+                phase: phase.name(),
+                hint: hint.into(),
+            }
+        })
+    }
+
+    /// Returns the error of a call that does not fit what is being uploaded.
+    pub fn wrong_phase(self, hint: &str) -> Error {
+        let slot = self.models.uploading().or_else(|| self.default_slot());
+        Error::WrongPhase {
+            phase: slot.map_or(Phase::Empty, |s| self.phase(s)).name(),
+            hint: hint.into(),
+        }
+    }
+
+    /// Returns how far a model is.
+    pub fn status(self, slot: Option<ModelSlot>) -> ModelStatus {
+        let found = slot.and_then(|slot| Some((slot, self.models.get(slot)?)));
+        let Some((slot, m)) = found else {
+            return ModelStatus {
+                phase: Phase::Empty,
+                done: 0,
+                total: 0,
+                error: None,
+                manifest: None,
+                info: None,
+            };
+        };
+        let phase = self.phase(slot);
+        let loading = self.residency.loading.get(&slot);
+        let (done, total) = match (phase, &m.stage) {
+            (Phase::Uploading, _) => (
+                u64::from(m.chunks_received) * u64::from(m.chunk_size),
+                m.size,
+            ),
+            (Phase::Verifying, ModelStage::Verifying { hashed, .. }) => (*hashed, m.size),
+            (Phase::Preparing, _) => (m.prepared, m.info.packed_bytes),
+            (Phase::Restoring, _) => (loading.map_or(0, |l| l.filled), m.info.packed_bytes),
+            _ => (m.size, m.size),
+        };
+        ModelStatus {
+            phase,
+            done: done.min(total),
+            total,
+            error: m.error.clone().map(Error::from),
+            manifest: Some(FileInfo {
+                name: m.name.clone(),
+                size: m.size,
+                chunk_size: m.chunk_size,
+                sha256: ByteBuf::from(m.sha256.0),
+            }),
+            info: (m.info.layers > 0).then(|| m.info.clone().into()),
+        }
+    }
+
+    /// Returns the SHA-256 of the model in a slot.
+    pub fn sha256(self, slot: ModelSlot) -> Option<Sha256> {
+        self.models.get(slot).map(|m| m.sha256)
     }
 }
