@@ -1,10 +1,10 @@
 //! One typed method for each of the canister's.
 
-use crate::types::*;
 use crate::{Error, Network, Result};
 use candid::utils::ArgumentEncoder;
 use candid::{CandidType, Principal};
 use ic_agent::AgentError;
+use interface::*;
 use serde::de::DeserializeOwned;
 
 /// Speaks to one LLM canister. Cheap to clone; calls of clones run in parallel.
@@ -39,7 +39,9 @@ impl Client {
     }
 
     /// Stores one chunk.
-    pub async fn upload_chunk(&self, chunk: &Chunk) -> Result<()> {
+    pub async fn upload_chunk(&self, index: u32, data: &[u8]) -> Result<()> {
+        let data = serde_bytes::Bytes::new(data);
+        let chunk = Chunk { index, data };
         Ok(self.update::<Done>("upload_chunk", (chunk,)).await??)
     }
 
@@ -76,7 +78,7 @@ impl Client {
     /// Lets an alias mean a model as soon as that is ready.
     pub async fn alias_set(&self, alias: &str, model: &str) -> Result<()> {
         let (alias, model) = (alias.into(), model.into());
-        let argument = AliasSet { alias, model };
+        let argument = AliasSetArgs { alias, model };
         Ok(self.update::<Done>("alias_set", (argument,)).await??)
     }
 
@@ -93,7 +95,7 @@ impl Client {
     /// Deletes a model; forced also if it is in use.
     pub async fn model_delete(&self, model: &str, force: bool) -> Result<()> {
         let model = model.into();
-        let argument = ModelDelete { model, force };
+        let argument = ModelDeleteArgs { model, force };
         Ok(self.update::<Done>("model_delete", (argument,)).await??)
     }
 
@@ -138,7 +140,7 @@ impl Client {
 
     /// Starts a generation.
     pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
-        let request = GenerateRequest {
+        let request = GenerateArgs {
             input,
             options,
             model: None,
@@ -148,7 +150,7 @@ impl Client {
     }
 
     /// Starts a generation, on a model and with tools if they are given.
-    pub async fn generate_with(&self, request: GenerateRequest) -> Result<Started> {
+    pub async fn generate_with(&self, request: GenerateArgs) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("generate", (request,))
             .await??)
@@ -156,7 +158,7 @@ impl Client {
 
     /// What a generation has produced from a byte of its text and a token on.
     pub async fn generation(&self, id: u64, from_byte: u32, from_token: u32) -> Result<Generation> {
-        let request = GenerationRequest {
+        let request = GenerationArgs {
             id,
             from_byte,
             from_token,
@@ -177,14 +179,14 @@ impl Client {
     }
 
     /// Begins a chat.
-    pub async fn chat_create(&self, chat: &ChatCreate) -> Result<ChatInfo> {
+    pub async fn chat_create(&self, chat: &ChatCreateArgs) -> Result<ChatInfo> {
         Ok(self
             .update::<Outcome<ChatInfo>>("chat_create", (chat,))
             .await??)
     }
 
     /// Asks the next question of a chat; the answer is a generation.
-    pub async fn chat_send(&self, question: &ChatSend) -> Result<Started> {
+    pub async fn chat_send(&self, question: &ChatSendArgs) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("chat_send", (question,))
             .await??)
@@ -192,7 +194,7 @@ impl Client {
 
     /// Turns of a chat, from a number on.
     pub async fn chat_history(&self, chat: u64, from: u32, limit: u32) -> Result<ChatHistory> {
-        let request = ChatHistoryRequest { chat, from, limit };
+        let request = ChatHistoryArgs { chat, from, limit };
         Ok(self
             .query::<Outcome<ChatHistory>>("chat_history", (request,))
             .await??)
@@ -200,7 +202,7 @@ impl Client {
 
     /// The caller's chats, newest first, those with an id below `before`.
     pub async fn chat_list(&self, before: Option<u64>, limit: u32) -> Result<Vec<ChatInfo>> {
-        let request = ChatListRequest { before, limit };
+        let request = ChatListArgs { before, limit };
         self.query("chat_list", (request,)).await
     }
 
@@ -251,49 +253,10 @@ fn refused_early(method: &str, error: AgentError) -> Error {
         | AgentError::UncertifiedReject { reject, .. } => &reject.reject_message,
         _ => return Error::call(method)(error),
     };
-    match text.split_once("refused: ").and_then(|(_, e)| parse(e)) {
+    match interface::refusal::decode(text) {
         Some(refusal) => Error::Canister(refusal),
         None => Error::call(method)(error),
     }
-}
-
-/// The error of a text as `canister/src/inspect.rs` writes it.
-fn parse(text: &str) -> Option<crate::types::Error> {
-    use crate::types::Error as E;
-    // What follows is the replica's: a backtrace, a hint.
-    let line = text.lines().next()?;
-    let line = line.strip_suffix("'.").unwrap_or(line);
-    let (name, rest) = line.split_once(": ")?;
-    let owned = rest.to_string();
-    Some(match name {
-        "Unauthorized" => E::Unauthorized(owned),
-        "InvalidArgument" => E::InvalidArgument(owned),
-        "Busy" => E::Busy(owned),
-        "OutOfMemory" => E::OutOfMemory(owned),
-        "LowCycles" => E::LowCycles(owned),
-        "WrongPhase" => {
-            let (phase, hint) = rest.split_once(": ")?;
-            E::WrongPhase {
-                phase: phase.into(),
-                hint: hint.into(),
-            }
-        }
-        "QuotaExceeded" => {
-            let mut parts = rest.split(": ");
-            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u64>().ok());
-            let what = parts.next()?.into();
-            let limit = number(parts.next())?;
-            let used = number(parts.next())?;
-            let resets_ns = number(parts.next()).filter(|t| *t > 0);
-            E::QuotaExceeded {
-                what,
-                limit,
-                used,
-                resets_ns,
-            }
-        }
-        _ => return None,
-    })
 }
 
 pub(crate) fn encode(method: &str, arguments: impl ArgumentEncoder) -> Result<Vec<u8>> {

@@ -1,6 +1,5 @@
 //! What can go wrong between this machine and the canister.
 
-use crate::types;
 use ic_agent::{AgentError, agent::RejectCode};
 use std::path::PathBuf;
 
@@ -12,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The canister answered with an error of its own.
     #[error("{0}")]
-    Canister(#[from] types::Error),
+    Canister(#[from] interface::Error),
     /// The network could not be reached, or refused or failed the call.
     #[error("{call}: {}", explain(.source))]
     Call {
@@ -78,7 +77,7 @@ impl Error {
             Self::Canister(error) => {
                 matches!(
                     error,
-                    types::Error::Busy(_) | types::Error::WrongChunk { .. }
+                    interface::Error::Busy(_) | interface::Error::WrongChunk { .. }
                 )
             }
             Self::Call { source, .. } => is_transient(source),

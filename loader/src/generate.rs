@@ -1,8 +1,8 @@
 //! Following a generation: its text as it appears on chain.
 
 use crate::retry::retry;
-use crate::types::{Generation, GenerationState};
 use crate::{Client, Error, Result};
+use interface::{Generation, GenerationState};
 use std::time::Duration;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);

@@ -12,11 +12,9 @@ pub mod management;
 pub mod model_file;
 pub mod network;
 pub mod plan;
-mod prices;
 pub mod report;
 mod retry;
 pub mod shards;
-pub mod types;
 pub mod upload;
 mod window;
 

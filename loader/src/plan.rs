@@ -1,18 +1,14 @@
 //! What a model will need and cost, before any of it is uploaded.
 
+use crate::Result;
 use crate::model_file::ModelFile;
 use crate::report::grouped;
 use crate::shards::DEFAULT_CHUNK_SIZE;
-use crate::{Result, prices};
 use engine::model::estimate::Estimate;
+use interface::limits::{HEAP_BYTES, MAX_HEAP_BYTES, MESSAGE_INSTRUCTIONS, SLICE_INSTRUCTIONS};
+use interface::prices;
 use serde::Serialize;
 
-/// Instructions of a round, and of the largest message.
-const ROUND: u64 = 1_900_000_000;
-const MESSAGE: u64 = 40_000_000_000;
-/// Heap a canister has unless its `wasm_memory_limit` is raised, and at most (bytes).
-const HEAP_DEFAULT: u64 = 3 << 30;
-const HEAP_MOST: u64 = 4 << 30;
 /// Position of the token that the figures are about (tokens before it).
 pub const POSITION: usize = 128;
 
@@ -62,7 +58,7 @@ impl Plan {
     /// [`crate::Error::BadFile`] for what is no model that the canister can run, with the reason.
     pub fn of(model: &ModelFile) -> Result<Self> {
         let e = Estimate::of(model.source()).map_err(|error| model.bad(error.to_string()))?;
-        let cycles = |instructions| prices::share(instructions, ROUND);
+        let cycles = |instructions| prices::share(instructions, SLICE_INSTRUCTIONS);
         let (prompt, token) = (
             e.prefill_instructions(POSITION),
             e.decode_instructions(POSITION),
@@ -85,14 +81,14 @@ impl Plan {
             packed_bytes: e.packed_bytes,
             stable_bytes: e.stable_bytes,
             kv_bytes_per_token: e.kv_bytes_per_token,
-            fits_default_heap: e.heap_bytes <= HEAP_DEFAULT,
-            fits: e.heap_bytes <= HEAP_MOST,
+            fits_default_heap: e.heap_bytes <= HEAP_BYTES,
+            fits: e.heap_bytes <= MAX_HEAP_BYTES,
             position: POSITION,
             instructions_per_prompt_token: prompt,
             instructions_per_generated_token: token,
             cycles_per_prompt_token: cycles(prompt),
             cycles_per_generated_token: cycles(token),
-            tokens_per_message: MESSAGE / token.max(1),
+            tokens_per_message: MESSAGE_INSTRUCTIONS / token.max(1),
             instructions_per_generated_token_at_most: e
                 .decode_instructions(e.context_length.min(8_192) - 1),
             upload_messages: messages,

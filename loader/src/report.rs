@@ -1,8 +1,7 @@
 //! What a generation took, in instructions and cycles.
 
 use crate::generate::Finished;
-use crate::prices;
-use crate::types::{FileInfo, Finish, GenerationState};
+use interface::{FileInfo, Finish, GenerationState, prices};
 use serde::Serialize;
 
 /// A finished generation in figures; serialises to the object that `--json` prints.
@@ -106,9 +105,9 @@ impl Report {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+/// Returns `1234567` as `1,234,567`.
+pub fn grouped(number: impl Into<u128>) -> String {
+    let digits = number.into().to_string();
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
         if position > 0 && (digits.len() - position).is_multiple_of(3) {
@@ -197,9 +196,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(0u64), "0");
+        assert_eq!(grouped(999u64), "999");
+        assert_eq!(grouped(1_000u32), "1,000");
+        assert_eq!(grouped(1_234_567u128), "1,234,567");
     }
 }

@@ -30,10 +30,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types;
     use std::cell::Cell;
 
-    async fn tries(failures: u32, error: types::Error) -> (u32, bool) {
+    async fn tries(failures: u32, error: interface::Error) -> (u32, bool) {
         let count = Cell::new(0);
         let outcome = retry(
             |_| (),
@@ -56,7 +55,7 @@ mod tests {
 
     #[tokio::test]
     async fn tries_again_when_that_may_help() {
-        let busy = || types::Error::Busy(String::new());
+        let busy = || interface::Error::Busy(String::new());
         assert_eq!(tries(0, busy()).await, (1, true));
         assert_eq!(tries(3, busy()).await, (4, true));
         assert_eq!(tries(100, busy()).await, (TRIES, false));
@@ -64,7 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn gives_up_at_once_when_it_will_not() {
-        let refused = types::Error::Unauthorized(String::new());
+        let refused = interface::Error::Unauthorized(String::new());
         assert_eq!(tries(100, refused).await, (1, false));
     }
 }

@@ -3,10 +3,10 @@
 use crate::model_file::ModelFile;
 use crate::retry::retry;
 use crate::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
-use crate::types::{Chunk, Error as CanisterError, ModelEntry, ModelStatus, Models, Phase, Range};
 use crate::window::Window;
 use crate::{Client, Error, Result};
-use serde_bytes::ByteBuf;
+use interface::limits::DEFAULT_ALIAS;
+use interface::{Error as CanisterError, ModelEntry, ModelStatus, Models, Phase, Range};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,9 +55,6 @@ pub enum Progress {
     /// The model is ready; an alias comes to mean it, or another model is deleted.
     Switching { what: String },
 }
-
-/// The alias of callers who name no model.
-const DEFAULT_ALIAS: &str = "default";
 
 /// Uploads a file and waits until its model is ready; see [`upload_model`].
 pub async fn upload(
@@ -350,15 +347,11 @@ async fn send(
 ) -> Result<u64> {
     let data = file.chunk(index)?;
     let bytes = data.len() as u64;
-    let chunk = Chunk {
-        index,
-        data: ByteBuf::from(data),
-    };
     let failed = |error: &Error| {
         // Nobody listens any more once another chunk has failed for good.
         let _ = failures.send(format!("chunk {index}: {}", first_line(error)));
     };
-    retry(failed, || client.upload_chunk(&chunk)).await?;
+    retry(failed, || client.upload_chunk(index, &data)).await?;
     Ok(bytes)
 }
 

@@ -5,8 +5,8 @@ use crate::tiny_model::Tiny;
 use anyhow::{Context, Result, anyhow, ensure};
 use candid::utils::{ArgumentEncoder, encode_args};
 use candid::{CandidType, Nat, Principal};
-use loader::types::{
-    ChatInfo, ChatSend, Chunk, Config, ConfigPatch, Done, Error, Generation, GenerationRequest,
+use interface::{
+    ChatInfo, ChatSendArgs, Chunk, Config, ConfigPatch, Done, Error, Generation, GenerationArgs,
     Manifest, ModelStatus, Models, Options, Outcome, Phase, Range, Started, Status,
 };
 use replica::management::types::{
@@ -72,14 +72,14 @@ impl Direct {
             size: file.len() as u64,
             chunk_size: size as u32,
             sha256: ByteBuf::from(Sha256::digest(file).to_vec()),
-            checksums: file.chunks(size).map(weights::manifest::checksum).collect(),
+            checksums: file.chunks(size).map(interface::checksum).collect(),
         };
         let sha256 = manifest.sha256.clone();
         self.update::<_, Done>(caller(0), "upload_begin", (manifest,))??;
         let missing: Vec<Range> = self.query(caller(0), "upload_missing", ())?;
         let missing = |index: u32| missing.iter().any(|m| (m.start..m.end).contains(&index));
         for (index, data) in (0..).zip(file.chunks(size)).filter(|(n, _)| missing(*n)) {
-            let data = ByteBuf::from(data);
+            let data = serde_bytes::Bytes::new(data);
             self.update::<_, Done>(caller(0), "upload_chunk", (Chunk { index, data },))??;
         }
         self.update::<_, Done>(caller(0), "upload_commit", ())??;
@@ -338,7 +338,7 @@ impl Direct {
 
     /// Begins a chat.
     pub fn chat(&mut self, who: Principal, system: Option<&str>) -> Result<u64> {
-        let create = loader::types::ChatCreate {
+        let create = interface::ChatCreateArgs {
             system: system.map(Into::into),
             ..Default::default()
         };
@@ -354,19 +354,18 @@ impl Direct {
         content: &str,
         options: Options,
     ) -> Result<Result<Started, Error>> {
-        let question = ChatSend {
-            model: None,
+        let question = ChatSendArgs {
             chat,
             content: content.into(),
             options: Some(options),
-            replace_from: None,
+            ..ChatSendArgs::default()
         };
         self.update(who, "chat_send", (question,))
     }
 
     /// A generation as it is.
     pub fn look(&mut self, who: Principal, id: u64) -> Result<Generation> {
-        let request = GenerationRequest {
+        let request = GenerationArgs {
             id,
             from_byte: 0,
             from_token: 0,
@@ -413,7 +412,7 @@ impl Direct {
     /// Deletes every chat of a caller.
     pub fn delete_chats(&mut self, who: Principal) -> Result<()> {
         loop {
-            let request = loader::types::ChatListRequest {
+            let request = interface::ChatListArgs {
                 before: None,
                 limit: 100,
             };

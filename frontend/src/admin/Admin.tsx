@@ -82,7 +82,7 @@ function Figures({ of }: { of: Status }) {
         <dd>{count(of.chats)}</dd>
         <dt>Cache</dt>
         <dd>
-          {bytes(BigInt(of.cache.pages_used) * of.cache.page_bytes)}
+          {bytes(BigInt(of.cache.blocks_used) * of.cache.block_bytes)}
           <small>{plural(of.totals.evictions, 'chat')} made room for others</small>
         </dd>
         <dt>Heap</dt>

@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import type { ChatInfo, Turn } from '../bindings/llm.did';
+import type { ChatInfo, ChatTurn } from '../bindings/llm.did';
 import { message, ok, Refused } from '../ic/backend';
 import { follow, type Progress } from './follow';
 import { go } from './route';
@@ -11,7 +11,7 @@ export interface Conversation {
   /** Null: it begins with its first question. */
   id: bigint | null;
   info: ChatInfo | null;
-  turns: Turn[];
+  turns: ChatTurn[];
   loading: boolean;
   error: string | null;
 }
@@ -64,7 +64,7 @@ export async function reload(id: bigint): Promise<void> {
   const api = backend.value;
   if (!api) return;
   try {
-    const turns: Turn[] = [];
+    const turns: ChatTurn[] = [];
     let info: ChatInfo;
     do {
       const part = ok(await api.canister.chat_history({ chat: id, from: turns.length, limit: PAGE }));

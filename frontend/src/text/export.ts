@@ -1,10 +1,10 @@
-import type { Turn } from '../bindings/llm.did';
+import type { ChatTurn } from '../bindings/llm.did';
 import { hex } from './format';
 
 const NAMES: Record<string, string> = { system: 'System', user: 'You', assistant: 'Answer' };
 
 /** A chat as Markdown, with what is needed to compute its answers again. */
-export function markdownOf(title: string, turns: Turn[]): string {
+export function markdownOf(title: string, turns: ChatTurn[]): string {
   const parts = turns.map((turn) => {
     const figures =
       turn.role === 'assistant'
@@ -17,7 +17,7 @@ export function markdownOf(title: string, turns: Turn[]): string {
 }
 
 /** Saves a chat as a file. */
-export function exportChat(title: string, turns: Turn[]): void {
+export function exportChat(title: string, turns: ChatTurn[]): void {
   const url = URL.createObjectURL(new Blob([markdownOf(title, turns)], { type: 'text/markdown' }));
   const link = document.createElement('a');
   link.href = url;

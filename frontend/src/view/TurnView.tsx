@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Turn } from '../bindings/llm.did';
+import type { ChatTurn } from '../bindings/llm.did';
 import { explain } from '../ic/backend';
 import type { Progress } from '../state/follow';
 import { count, large, plural } from '../text/format';
@@ -83,7 +83,7 @@ function Doing({ live }: { live: Progress | null }) {
   return <Waiting words={words} />;
 }
 
-function ending(turn: Turn): string | null {
+function ending(turn: ChatTurn): string | null {
   const state = turn.finish[0];
   if (!state) return null;
   if ('Failed' in state) return 'Cancelled' in state.Failed ? 'You stopped this answer.' : explain(state.Failed);
@@ -94,7 +94,7 @@ function ending(turn: Turn): string | null {
 
 /** An answer, as far as it is. */
 export function AssistantTurn(props: {
-  turn: Turn;
+  turn: ChatTurn;
   live: Progress | null;
   busy: boolean;
   onAgain?: () => void;

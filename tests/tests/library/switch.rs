@@ -3,7 +3,7 @@
 use crate::support::{alias, alone, delete, hex, roll_back, start, two, until_means};
 use anyhow::{Result, ensure};
 use e2e::harness::{Direct, caller, drawn, greedy};
-use loader::types::{Done, Error, GenerationState, Outcome, Phase, Started};
+use interface::{Done, Error, GenerationState, Outcome, Phase, Started};
 
 const LONG: &str = "On and on and on";
 

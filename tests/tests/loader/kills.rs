@@ -6,8 +6,8 @@ use crate::proxy::Proxy;
 use anyhow::{Context, Result, ensure};
 use e2e::Testbed;
 use e2e::random;
+use interface::Phase;
 use loader::shards::ShardedFile;
-use loader::types::Phase;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 

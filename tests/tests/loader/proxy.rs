@@ -2,7 +2,7 @@
 //! one that counts the chunks that go through it.
 
 use anyhow::Result;
-use loader::types::Chunk;
+use interface::Chunk;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,8 +3,8 @@
 use crate::proxy::Proxy;
 use anyhow::{Result, bail};
 use e2e::Testbed;
+use interface::{Error as CanisterError, ModelStatus, Phase};
 use loader::shards::ShardedFile;
-use loader::types::{Error as CanisterError, ModelStatus, Phase};
 use loader::upload::{Progress, UploadOptions, upload};
 use loader::{Client, Error, Network};
 use std::collections::BTreeSet;

@@ -64,6 +64,6 @@ fn metrics_and_status_tell_what_was_done() -> Result<()> {
     ensure!(figure("llm_stable_bytes")? == status.stable_bytes as f64);
     let regions: u64 = status.regions.iter().map(|r| r.bytes).sum();
     ensure!(regions > 0 && regions <= status.stable_bytes);
-    ensure!(status.days_left > 1 && status.cache.resting_chats == 1);
+    ensure!(status.days_left > 1 && status.cache.cached_chats == 1);
     Ok(())
 }

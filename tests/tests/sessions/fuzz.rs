@@ -7,7 +7,7 @@ use candid::{Int, Nat, Principal};
 use candid_parser::utils::CandidSource;
 use e2e::harness::{Direct, caller, greedy};
 use e2e::tiny_model::{Random, Tiny, smallest};
-use loader::types::{ConfigPatch, Done};
+use interface::{ConfigPatch, Done};
 use replica::{IngressStatus, Reject};
 
 struct Method {

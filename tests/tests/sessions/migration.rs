@@ -16,9 +16,8 @@ use e2e::tiny_model::smallest;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use loader::types::{
-    Done, Error, GenerateRequest, GenerationRequest, GenerationState, Input, Options, Outcome,
-    Started,
+use interface::{
+    Done, Error, GenerateArgs, GenerationArgs, GenerationState, Input, Options, Outcome, Started,
 };
 use replica::management::types::InstallMode;
 use serde::{Deserialize, Serialize};
@@ -64,12 +63,11 @@ fn questions() -> [(u64, Principal, &'static str, Options); 5] {
     ]
 }
 
-fn request(question: &str, options: &Options) -> GenerateRequest {
-    GenerateRequest {
-        model: None,
+fn request(question: &str, options: &Options) -> GenerateArgs {
+    GenerateArgs {
         input: Input::Prompt(question.into()),
         options: Some(options.clone()),
-        tools: None,
+        ..GenerateArgs::default()
     }
 }
 
@@ -159,7 +157,7 @@ fn goes_on(layout: u32) -> Result<()> {
     d.delete_chats(caller(1))?;
     let status = d.status()?;
     ensure!(
-        (status.cache.pages_used, status.generations_running) == (0, 0),
+        (status.cache.blocks_used, status.generations_running) == (0, 0),
         "{status:?}"
     );
     Ok(())
@@ -180,7 +178,7 @@ struct OldPatch {
 }
 
 fn old_look(d: &mut Direct, who: Principal, id: u64) -> Result<OldGeneration> {
-    let request = GenerationRequest {
+    let request = GenerationArgs {
         id,
         from_byte: 0,
         from_token: 0,

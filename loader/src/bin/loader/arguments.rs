@@ -2,7 +2,8 @@
 
 use candid::Principal;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loader::types::Options;
+use interface::Options;
+use interface::limits::DEFAULT_ALIAS;
 use loader::{management, network, shards};
 use std::path::PathBuf;
 
@@ -135,14 +136,14 @@ pub struct Use {
     /// An alias, a file's name, or at least 8 digits of its SHA-256.
     pub model: String,
     /// The alias that is to mean it.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = DEFAULT_ALIAS)]
     pub alias: String,
 }
 
 #[derive(Args)]
 pub struct Rollback {
     /// The alias.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = DEFAULT_ALIAS)]
     pub alias: String,
 }
 

@@ -3,11 +3,11 @@
 use crate::arguments::Sampling;
 use crate::display::{self, AnswerDisplay};
 use anyhow::Result;
+use interface::{
+    ChatCreateArgs, ChatSendArgs, Error as CanisterError, GenerateArgs, Message, Started,
+};
 use loader::generate::follow;
 use loader::report::Report;
-use loader::types::{
-    ChatCreate, ChatSend, Error as CanisterError, GenerateRequest, Message, Started,
-};
 use loader::{Client, Error};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub fn opening(sampling: &Sampling) -> Vec<Message> {
 }
 
 /// Generates an answer, which appears as it comes (unless `json`). Ctrl-C ends it early on chain too.
-pub async fn answer(client: &Client, request: GenerateRequest, json: bool) -> Result<Report> {
+pub async fn answer(client: &Client, request: GenerateArgs, json: bool) -> Result<Report> {
     show(client, json, client.generate_with(request)).await
 }
 
@@ -86,14 +86,14 @@ pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Resul
         let id = match chat {
             Some(id) => id,
             None => {
-                let begin = ChatCreate {
+                let begin = ChatCreateArgs {
                     system: sampling.system.clone(),
-                    ..ChatCreate::default()
+                    ..ChatCreateArgs::default()
                 };
                 *chat.insert(client.chat_create(&begin).await?.id)
             }
         };
-        let question = ChatSend {
+        let question = ChatSendArgs {
             model: sampling.model.clone(),
             chat: id,
             content: line.into(),

@@ -7,7 +7,7 @@ use crate::{chat, library};
 use anyhow::{Context, Result};
 use ic_agent::Identity;
 use ic_agent::identity::AnonymousIdentity;
-use loader::types::{self, ConfigPatch, GenerateRequest, Input, Message};
+use interface::{ConfigPatch, GenerateArgs, Input, Message};
 use loader::{Client, Network, identity, management, network};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -165,7 +165,7 @@ async fn prompt(client: &Client, json: bool, arguments: Prompt) -> Result<()> {
         });
         Input::Chat(messages)
     };
-    let request = GenerateRequest {
+    let request = GenerateArgs {
         input,
         options: Some(arguments.sampling.options()),
         model: arguments.sampling.model.clone(),
@@ -184,10 +184,10 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
         max_generations: arguments.max_generations,
         max_output_tokens: arguments.max_output_tokens,
         access: arguments.access.map(|access| match access {
-            Access::Controllers => types::Access::Controllers,
-            Access::AllowList => types::Access::AllowList,
-            Access::SignedIn => types::Access::SignedIn,
-            Access::Anyone => types::Access::Anyone,
+            Access::Controllers => interface::Access::Controllers,
+            Access::AllowList => interface::Access::AllowList,
+            Access::SignedIn => interface::Access::SignedIn,
+            Access::Anyone => interface::Access::Anyone,
         }),
         tokens_per_day: arguments.tokens_per_day,
         tokens_in_flight: arguments.tokens_in_flight,
@@ -204,7 +204,7 @@ async fn configure(client: &Client, json: bool, arguments: Config) -> Result<()>
     } else {
         client.set_config(patch).await?
     };
-    display::result(json, &serde_json::to_value(&config)?, || {
+    display::result(json, &display::config_json(&config), || {
         display::config_text(&config)
     })
 }

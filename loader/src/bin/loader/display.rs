@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use interface::{Config, Generation, GenerationState, ModelStatus, Phase, Status};
 use loader::report::{Report, grouped};
-use loader::types::{Config, Generation, GenerationState, ModelStatus, Phase, Status};
 use loader::upload::Progress;
 use loader::{Client, Error};
 use serde_json::{Value, json};
@@ -242,19 +242,33 @@ pub fn model_json(model: &ModelStatus) -> Value {
     })
 }
 
+/// The settings for programs: amounts of cycles are text, for they may exceed 64 bits.
+pub fn config_json(config: &Config) -> Value {
+    // The two fields of 128 bits are replaced before JSON sees them.
+    let small = Config {
+        min_cycles: 0,
+        cycles_per_million_tokens: 0,
+        ..config.clone()
+    };
+    let mut value = json!(small);
+    value["min_cycles"] = json!(config.min_cycles.to_string());
+    value["cycles_per_million_tokens"] = json!(config.cycles_per_million_tokens.to_string());
+    value
+}
+
 /// The canister for programs.
 pub fn status_json(client: &Client, status: &Status) -> Value {
     json!({
         "canister": client.canister().to_text(),
         "version": status.version,
         "model": model_json(&status.model),
-        "config": status.config,
+        "config": config_json(&status.config),
         "generations_running": status.generations_running,
         "rounds": status.rounds,
         "max_message_instructions": status.max_message_instructions,
         "heap_bytes": status.heap_bytes,
         "stable_bytes": status.stable_bytes,
-        "cycles": status.cycles.0.to_string(),
+        "cycles": status.cycles.to_string(),
     })
 }
 
@@ -277,7 +291,7 @@ pub fn status_text(status: &Status) -> String {
             "stable memory",
             format!("{} bytes", grouped(status.stable_bytes)),
         ),
-        ("cycles", status.cycles.to_string().replace('_', ",")),
+        ("cycles", grouped(status.cycles)),
     ];
     if let Some(info) = &status.model.info {
         rows.push((
@@ -310,11 +324,11 @@ pub fn config_text(config: &Config) -> String {
         ),
         (
             "longest context",
-            format!("{} tokens", grouped(config.max_context_tokens.into())),
+            format!("{} tokens", grouped(config.max_context_tokens)),
         ),
         (
             "longest answer",
-            format!("{} tokens", grouped(config.max_output_tokens.into())),
+            format!("{} tokens", grouped(config.max_output_tokens)),
         ),
         ("generations at once", config.max_generations.to_string()),
         ("who may generate", format!("{:?}", config.access)),
@@ -324,11 +338,11 @@ pub fn config_text(config: &Config) -> String {
             "generations each",
             limit(config.generations_per_caller.into()),
         ),
-        ("chats each", grouped(config.chats_per_caller.into())),
-        ("least cycles", config.min_cycles.to_string()),
+        ("chats each", grouped(config.chats_per_caller)),
+        ("least cycles", grouped(config.min_cycles)),
         (
             "price of 1 M tokens",
-            format!("{} cycles", config.cycles_per_million_tokens),
+            format!("{} cycles", grouped(config.cycles_per_million_tokens)),
         ),
     ];
     let lines = lines.map(|(name, value)| format!("{name:20} {value}"));

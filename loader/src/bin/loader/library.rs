@@ -3,11 +3,12 @@
 use crate::arguments::{Delete, Rollback, Upload, Use};
 use crate::display::{self, UploadBars};
 use anyhow::Result;
+use interface::Models;
+use interface::limits::DEFAULT_ALIAS;
 use loader::Client;
 use loader::model_file::{KNOWN, ModelFile, cache};
 use loader::plan::Plan;
 use loader::report::grouped;
-use loader::types::Models;
 use loader::upload::{Progress, UploadOptions, set_alias, settled, upload_model};
 use serde_json::json;
 
@@ -26,7 +27,7 @@ pub async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> 
         replace: arguments.replace,
         alias: arguments
             .alias
-            .or_else(|| arguments.r#use.then(|| "default".into())),
+            .or_else(|| arguments.r#use.then(|| DEFAULT_ALIAS.into())),
     };
     let mut bars = UploadBars::new(json);
     let status = upload_model(client, model, &options, |event| bars.show(&event)).await?;
@@ -132,7 +133,7 @@ fn models_json(models: &Models) -> serde_json::Value {
         value
     });
     json!({ "models": entries.collect::<Vec<_>>(), "aliases": aliases.collect::<Vec<_>>(),
-        "shelves_free": models.shelves_free })
+        "free_slots": models.free_slots })
 }
 
 fn models_text(models: &Models) -> String {
@@ -142,7 +143,7 @@ fn models_text(models: &Models) -> String {
     )];
     for m in &models.models {
         let name = m.status.manifest.as_ref().map_or("", |f| f.name.as_str());
-        let coming = |a: &&loader::types::AliasEntry| a.next_sha256.as_ref() == Some(&m.sha256);
+        let coming = |a: &&interface::AliasEntry| a.next_sha256.as_ref() == Some(&m.sha256);
         let next = models.aliases.iter().filter(coming);
         let next = next.map(|a| format!("({} next)", a.alias));
         let aliases: Vec<String> = m.aliases.iter().cloned().chain(next).collect();

@@ -3,7 +3,8 @@
 use crate::arguments::Verify;
 use crate::display;
 use anyhow::{Context, Result};
-use loader::types::{ModelEntry, Phase};
+use interface::limits::DEFAULT_ALIAS;
+use interface::{ModelEntry, Phase};
 use loader::{Client, management};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -51,7 +52,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         let stored = (verified.iter().find(|m| hex::encode(&m.sha256) == here)).or_else(|| {
             verified
                 .iter()
-                .find(|m| m.aliases.iter().any(|a| a == "default"))
+                .find(|m| m.aliases.iter().any(|a| a == DEFAULT_ALIAS))
         });
         compare("model", file, stored.map(|m| hex::encode(&m.sha256)))?;
     }

@@ -1,34 +1,13 @@
-//! The client's types against the checked-in interface.
+//! The types of this crate are those of `canister/llm.did`.
 
 use candid::CandidType;
 use candid::types::internal::TypeContainer;
 use candid::types::{FuncMode, Function, Type, TypeInner};
 use candid_parser::utils::{CandidSource, service_equal};
-use loader::types::*;
-use serde_bytes::ByteBuf;
+use interface::*;
 use std::path::Path;
 
-/// What gateways send and get. The client has no use for it: it is here so that the whole interface
-/// can be compared.
-#[derive(CandidType)]
-#[allow(dead_code)]
-struct PageRequest {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: ByteBuf,
-    certificate_version: Option<u16>,
-}
-
-#[derive(CandidType)]
-#[allow(dead_code)]
-struct PageResponse {
-    status_code: u16,
-    headers: Vec<(String, String)>,
-    body: ByteBuf,
-}
-
-/// Methods as this crate's types describe them.
+/// The methods with this crate's types.
 struct Methods {
     types: TypeContainer,
     methods: Vec<(String, Type)>,
@@ -46,18 +25,18 @@ impl Methods {
         self.add::<R>(name, args, vec![]);
     }
 
-    fn command<R: CandidType>(&mut self, name: &str) {
+    fn update_without_argument<R: CandidType>(&mut self, name: &str) {
         self.add::<R>(name, vec![], vec![]);
     }
 
-    fn look<R: CandidType>(&mut self, name: &str) {
+    fn query_without_argument<R: CandidType>(&mut self, name: &str) {
         self.add::<R>(name, vec![], vec![FuncMode::Query]);
     }
 
-    /// The whole service as Candid text.
+    /// Returns the service as Candid text.
     fn text(mut self) -> String {
         self.methods.sort_by(|left, right| left.0.cmp(&right.0));
-        // A canister's interface is that of what its (here empty) init argument makes.
+        // The service has an empty init argument, as `service : () -> { … }` says.
         let service = TypeInner::Service(self.methods).into();
         let service = TypeInner::Class(Vec::new(), service).into();
         candid::pretty::candid::compile(&self.types.env, &Some(service))
@@ -70,38 +49,38 @@ fn service() -> String {
         methods: Vec::new(),
     };
     methods.update::<Manifest, Done>("upload_begin");
-    methods.update::<Chunk, Done>("upload_chunk");
-    methods.look::<Vec<Range>>("upload_missing");
-    methods.command::<Done>("upload_commit");
-    methods.command::<Done>("upload_abort");
-    methods.look::<Models>("models");
-    methods.update::<AliasSet, Done>("alias_set");
+    methods.update::<Chunk<'_>, Done>("upload_chunk");
+    methods.query_without_argument::<Vec<Range>>("upload_missing");
+    methods.update_without_argument::<Done>("upload_commit");
+    methods.update_without_argument::<Done>("upload_abort");
+    methods.query_without_argument::<Models>("models");
+    methods.update::<AliasSetArgs, Done>("alias_set");
     methods.update::<String, Done>("alias_rollback");
     methods.update::<String, Done>("alias_remove");
-    methods.update::<ModelDelete, Done>("model_delete");
+    methods.update::<ModelDeleteArgs, Done>("model_delete");
     methods.update::<ConfigPatch, Outcome<Config>>("set_config");
     methods.update::<Vec<AccessChange>, Done>("set_access");
-    methods.look::<Status>("status");
-    methods.look::<AccountInfo>("account");
-    methods.look::<String>("metrics");
+    methods.query_without_argument::<Status>("status");
+    methods.query_without_argument::<AccountInfo>("account");
+    methods.query_without_argument::<String>("metrics");
     let from = vec![methods.types.add::<u64>()];
     methods.add::<Outcome<Vec<LogEntry>>>("logs", from, vec![FuncMode::Query]);
-    methods.update::<GenerateRequest, Outcome<Started>>("generate");
-    let request = vec![methods.types.add::<GenerationRequest>()];
+    methods.update::<GenerateArgs, Outcome<Started>>("generate");
+    let request = vec![methods.types.add::<GenerationArgs>()];
     methods.add::<Outcome<Generation>>("generation", request, vec![FuncMode::Query]);
     methods.update::<u64, Done>("cancel");
     methods.update::<String, Outcome<Answer>>("prompt");
-    methods.update::<ChatCreate, Outcome<ChatInfo>>("chat_create");
-    methods.update::<ChatSend, Outcome<Started>>("chat_send");
-    let request = vec![methods.types.add::<ChatHistoryRequest>()];
+    methods.update::<ChatCreateArgs, Outcome<ChatInfo>>("chat_create");
+    methods.update::<ChatSendArgs, Outcome<Started>>("chat_send");
+    let request = vec![methods.types.add::<ChatHistoryArgs>()];
     methods.add::<Outcome<ChatHistory>>("chat_history", request, vec![FuncMode::Query]);
-    let request = vec![methods.types.add::<ChatListRequest>()];
+    let request = vec![methods.types.add::<ChatListArgs>()];
     methods.add::<Vec<ChatInfo>>("chat_list", request, vec![FuncMode::Query]);
     let rename = vec![methods.types.add::<u64>(), methods.types.add::<String>()];
     methods.add::<Done>("chat_rename", rename, vec![]);
     methods.update::<u64, Done>("chat_delete");
-    let request = vec![methods.types.add::<PageRequest>()];
-    methods.add::<PageResponse>("http_request", request, vec![FuncMode::Query]);
+    let request = vec![methods.types.add::<HttpRequest>()];
+    methods.add::<HttpResponse>("http_request", request, vec![FuncMode::Query]);
     methods.text()
 }
 
