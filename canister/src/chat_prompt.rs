@@ -67,9 +67,9 @@ pub fn next_turn(
     let appendable = chat.model == *q.model && q.keep >= chat.aligned && q.keep > first;
     let turn = match known.filter(|k| appendable && *k <= history.len()) {
         Some(known) => {
-            let (answer, answered) = read.split_last().map_or(("", &read[..]), |(a, rest)| {
-                (a.content.as_str(), rest)
-            });
+            let (answer, answered) = read
+                .split_last()
+                .map_or(("", &read[..]), |(a, rest)| (a.content.as_str(), rest));
             loaded
                 .template
                 .encode_next(answered, answer, &next, &loaded.tokenizer)?
