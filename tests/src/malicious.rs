@@ -324,7 +324,6 @@ pub fn corpus() -> Result<Vec<Crafted>> {
         ("a base of zero", "rope.freq_base", 0.0),
         ("an infinite base", "rope.freq_base", f32::INFINITY),
         ("a scaling factor of NaN", "rope.scaling.factor", f32::NAN),
-        ("a scaling factor of zero", "rope.scaling.factor", 0.0),
         ("a negative scaling factor", "rope.scale_linear", -2.0),
     ];
     for (name, key, value) in floats {

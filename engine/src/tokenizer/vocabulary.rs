@@ -145,15 +145,21 @@ impl Vocabulary {
             self.kinds = vec![NORMAL; self.len()];
         }
         let mut ends = Vec::new();
-        for token in 0..self.len() as u32 {
-            let word = self.raw(token);
-            // Most words begin otherwise.
-            if !matches!(
-                word,
-                [b'<' | b'[' | b'_', ..] | [0xe2, 0x96, 0x81, b'<', ..]
-            ) {
+        let mut start = 0;
+        for (token, end) in (0..).zip(&self.ends) {
+            let word = start as usize..*end as usize;
+            start = *end;
+            // Most words begin otherwise: two looks at a byte each, since every start of a model
+            // pays for this loop.
+            let candidate = match self.bytes.get(word.start) {
+                Some(b'<' | b'[' | b'_') => true,
+                Some(0xe2) => self.bytes.get(word.start + 3) == Some(&b'<'),
+                _ => false,
+            };
+            if !candidate {
                 continue;
             }
+            let word = &self.bytes[word];
             let named = |names: &[&str]| names.iter().any(|n| n.as_bytes() == word);
             if named(ENDS) {
                 ends.push(token);
