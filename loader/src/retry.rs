@@ -1,17 +1,20 @@
-//! Doing a call again when it may succeed a little later.
+//! Repeating calls that may succeed a little later.
 
 use crate::{Error, Result};
 use std::time::Duration;
 
-/// Tries of one call, the first included.
+/// Attempts at one call, the first included.
 const TRIES: u32 = 8;
 // Tests of this crate do not wait that long.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Runs `call` until it succeeds, fails for good, or has failed [`TRIES`] times; tells `failed` of
-/// each failure that another try follows.
-pub async fn retry<T, F>(mut failed: impl FnMut(&Error), mut call: impl FnMut() -> F) -> Result<T>
+/// Runs `call` until it succeeds, fails for good, or has failed [`TRIES`] times. `failed` gets each failure
+/// that is followed by another attempt.
+pub(crate) async fn retry<T, F>(
+    mut failed: impl FnMut(&Error),
+    mut call: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

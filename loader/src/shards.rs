@@ -1,4 +1,4 @@
-//! A model file as shards: read in pieces, never whole in memory.
+//! A model file in chunks: read in pieces, never as a whole.
 
 use crate::Result;
 use crate::model_file::ModelFile;
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
 
-/// Bytes of a chunk unless told otherwise: an ingress message has 2 MiB, its envelope included.
+/// Default size of a chunk (bytes): an ingress message has at most 2 MiB, with its envelope.
 pub const DEFAULT_CHUNK_SIZE: u32 = interface::limits::CHUNK_BYTES;
 
-/// A model file and what an upload announces of it.
+/// A model file and its manifest.
 #[derive(Clone, Debug)]
 pub struct ShardedFile {
     model: ModelFile,
@@ -20,11 +20,18 @@ pub struct ShardedFile {
 
 impl ShardedFile {
     /// Reads a file once and hashes it; see [`Self::of`].
+    ///
+    /// # Errors
+    /// Those of [`Self::of`], and of [`ModelFile::open`].
     pub fn open(path: &Path, chunk_size: u32, progress: impl FnMut(u64, u64)) -> Result<Self> {
         Self::of(ModelFile::open(&[path.into()])?, chunk_size, progress)
     }
 
     /// Reads a model once and hashes it. `progress` gets the bytes read so far and in all.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] if the file cannot be read or uploaded, if the size of a chunk is out of
+    /// range, or if a known model has another SHA-256.
     pub fn of(
         model: ModelFile,
         chunk_size: u32,
@@ -33,7 +40,7 @@ impl ShardedFile {
         if chunk_size == 0 || chunk_size > interface::limits::MAX_CHUNK_BYTES {
             let most = interface::limits::MAX_CHUNK_BYTES;
             return Err(model.bad(format!(
-                "chunks must have 1 to {most} bytes, not {chunk_size}"
+                "expected chunks of 1 to {most} bytes, got {chunk_size}"
             )));
         }
         let size = model.bytes();
@@ -62,14 +69,14 @@ impl ShardedFile {
             .map_err(|error| model.bad(error.to_string()))?;
         if let Some(known) = model.sha256.filter(|k| *k != hex::encode(&manifest.sha256)) {
             return Err(model.bad(format!(
-                "its SHA-256 is {}, that of this model is {known}: fetch it again",
+                "expected SHA-256 {known}, got {}: fetch the file again",
                 hex::encode(&manifest.sha256)
             )));
         }
         Ok(Self { model, manifest })
     }
 
-    /// What the upload announces.
+    /// Returns what the upload announces.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -79,13 +86,16 @@ impl ShardedFile {
         interface::chunk_range(m.size, m.chunk_size, index).unwrap_or(m.size..m.size)
     }
 
-    /// Bytes of chunk `index`; 0 past the end.
+    /// Returns the size of chunk `index` (bytes); 0 past the end.
     pub fn chunk_len(&self, index: u32) -> u64 {
         let range = self.range(index);
         range.end - range.start
     }
 
-    /// Reads chunk `index`. Fails where the file is no longer what it was when it was hashed.
+    /// Reads chunk `index`.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] if the file has changed since it was hashed.
     pub fn chunk(&self, index: u32) -> Result<Vec<u8>> {
         let range = self.range(index);
         let mut data = vec![0; (range.end - range.start) as usize];

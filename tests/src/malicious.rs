@@ -310,7 +310,7 @@ pub fn corpus() -> Result<Vec<Crafted>> {
     with("a width that is an array", "embedding_length", &|r| {
         r.set("llama.embedding_length", ARRAY, array(U32, 1, &number(32)))
     });
-    let floats: [(&str, &str, f32); 7] = [
+    let floats: [(&str, &str, f32); 6] = [
         (
             "an epsilon of NaN",
             "attention.layer_norm_rms_epsilon",

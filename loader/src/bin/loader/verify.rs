@@ -1,4 +1,4 @@
-//! Checking what a canister runs, against the subnet's certificates.
+//! Checking what a canister runs, certified by the subnet.
 
 use crate::arguments::Verify;
 use crate::display;
@@ -12,8 +12,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Compares the canister's code, and one of its models, with files; prints both and fails where they differ.
-pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
+/// Compares the canister's code, and one of its models, with files. Prints both, and returns a failure if
+/// they differ.
+pub(crate) async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
     let mut report = serde_json::Map::new();
     let mut lines = Vec::new();
     let mut same = true;
@@ -25,7 +26,9 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         } else {
             "DIFFERENT"
         };
-        lines.push(format!("{what}: {verdict} (here {here}, there {there})"));
+        lines.push(format!(
+            "{what}: {verdict} (this file {here}, canister {there})"
+        ));
         report.insert(
             what.into(),
             json!({ "same": here == there, "here": here, "there": there }),
@@ -39,7 +42,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
     }
     if let Some(file) = &arguments.model {
         let library = client.models_certified().await?;
-        // Before the canister has verified a file itself, its hash is only what was announced.
+        // Before the canister has verified a file, its hash is only what the manifest says.
         let verified = |m: &&ModelEntry| {
             !matches!(
                 m.status.phase,
@@ -48,7 +51,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         };
         let verified: Vec<&ModelEntry> = library.models.iter().filter(verified).collect();
         let here = sha256(file)?;
-        // This one, else the one that callers get.
+        // This file, else the one that callers get.
         let stored = (verified.iter().find(|m| hex::encode(&m.sha256) == here)).or_else(|| {
             verified
                 .iter()
@@ -64,7 +67,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
     })
 }
 
-/// SHA-256 of a file, hexadecimal.
+/// Returns the SHA-256 of a file (hexadecimal).
 fn sha256(path: &Path) -> Result<String> {
     let file = File::open(path).and_then(|mut file| {
         let mut hash = Sha256::new();
