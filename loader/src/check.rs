@@ -7,7 +7,7 @@ use crate::model_file::ModelFile;
 use crate::plan::Plan;
 use crate::report::grouped;
 use engine::Tokenizer;
-use engine::estimate::Estimate;
+use engine::model::estimate::Estimate;
 use engine::template::Template;
 use interface::limits::MAX_HEAP_BYTES;
 use interface::{Error as CanisterError, ModelEntry, Models, Phase, prices};

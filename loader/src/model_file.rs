@@ -4,8 +4,8 @@ use crate::file_kind::{self, HEAD_BYTES};
 use crate::{Error, Result, folders};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weights::source::{FileSource, SourceError};
-use weights::split::{self, Joined, Merged};
+use weights::gguf::source::{FileSource, SourceError};
+use weights::gguf::split::{self, Joined, Merged};
 use weights::{ByteSource, GgufFile};
 
 /// A model that this project knows by name.

@@ -56,7 +56,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
         (plan.progress)(&format!("  {name} {value:.3}"));
         figures.insert(name.into(), value);
     };
-    let source = weights::source::FileSource::open(plan.file)?;
+    let source = weights::gguf::source::FileSource::open(plan.file)?;
     let header = weights::GgufFile::read(&source)?;
     let tokenizer = engine::Tokenizer::from_gguf(&source, &header)?;
     let config = engine::Config::from_gguf(&header)?;

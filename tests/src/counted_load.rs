@@ -1,13 +1,13 @@
 //! The whole way of a model file natively, as the canister goes it, with everything counted.
 
 use anyhow::Result;
-use engine::forward::{Forward, Place, Workspace};
-use engine::kv::{KvCache, KvShape};
-use engine::pacer::{Experience, Unmetered};
+use engine::inference::budget::{CostModel, Unmetered};
+use engine::inference::forward::{Forward, TokenInput, Workspace};
+use engine::kv_cache::KvCache;
 use engine::template::{Message, Template};
-use engine::{Model, Pacer, Tokenizer};
+use engine::{InstructionBudget, Model, Tokenizer};
 use std::cell::Cell;
-use weights::source::SourceError;
+use weights::gguf::source::SourceError;
 use weights::{ByteSource, GgufFile};
 
 /// Bytes in memory, with what is read of them counted.
@@ -65,7 +65,7 @@ fn steps(source: &Counted<'_>, count: usize, came: &mut Came) -> Result<(), engi
     *came = Came::Plan;
     let mut model = Model::plan(&file)?;
     *came = Came::Weights;
-    engine::prepare::prepare(source, &model.layout, &mut model.region, 0, |_| true)?;
+    engine::model::load::pack(source, &model.layout, &mut model.region, 0, |_| true)?;
     *came = Came::Tokenizer;
     let tokenizer = Tokenizer::from_gguf(source, &file)?;
     *came = Came::Template;
@@ -84,22 +84,23 @@ fn steps(source: &Counted<'_>, count: usize, came: &mut Came) -> Result<(), engi
     *came = Came::Through;
     tokens.truncate(8);
     let mut workspace = Workspace::new(&model.config);
-    let mut kv = KvCache::new(KvShape::of(&model.config));
-    let mut experience = Experience::default();
+    let mut kv = KvCache::new(model.config.kv_shape());
+    let mut experience = CostModel::default();
     let mut text = Vec::new();
     if tokens.is_empty() {
         tokens.push(0);
     }
     let end = (tokens.len() + count).min(model.config.context_length);
     for position in 0..end {
-        let mut pacer = Pacer::new(&Unmetered, &mut experience, u64::MAX, 0);
-        let place = Place {
+        let mut budget = InstructionBudget::new(&Unmetered, &mut experience, u64::MAX, 0);
+        let input = TokenInput {
             generation: 0,
             position,
             token: *tokens.get(position).unwrap_or(&0),
-            logits: true,
         };
-        Forward::new().advance(&model, &mut workspace, &mut kv, place, &mut pacer)?;
+        let mut forward = Forward::new();
+        forward.run_layers(&model, &mut workspace, &mut kv, input, &mut budget)?;
+        forward.run_head(&model, &mut workspace, input, &mut budget)?;
         if position + 1 >= tokens.len() {
             let logits = &mut workspace.logits[..model.config.vocabulary];
             let sampler = engine::SamplerOptions {

@@ -1,13 +1,13 @@
 //! The engine, run natively: the same arithmetic as on chain, without a canister.
 
 use anyhow::Result;
-use engine::forward::{Forward, Place, Workspace};
-use engine::kv::{KvCache, KvShape};
-use engine::pacer::{Experience, Unmetered};
+use engine::inference::budget::{CostModel, Unmetered};
+use engine::inference::forward::{Forward, TokenInput, Workspace};
+use engine::kv_cache::KvCache;
 use engine::template::{Message, Template};
-use engine::{Model, Pacer, Tokenizer};
+use engine::{InstructionBudget, Model, Tokenizer};
 use std::path::Path;
-use weights::source::FileSource;
+use weights::gguf::source::FileSource;
 
 /// A model in this process.
 pub struct Native {
@@ -16,7 +16,7 @@ pub struct Native {
     pub template: Template,
     workspace: Workspace,
     kv: KvCache,
-    experience: Experience,
+    experience: CostModel,
 }
 
 impl Native {
@@ -28,8 +28,8 @@ impl Native {
             tokenizer: Tokenizer::from_gguf(&source, &file)?,
             template: Template::from_gguf(&file)?,
             workspace: Workspace::new(&model.config),
-            kv: KvCache::new(KvShape::of(&model.config)),
-            experience: Experience::default(),
+            kv: KvCache::new(model.config.kv_shape()),
+            experience: CostModel::default(),
             model,
         })
     }
@@ -46,15 +46,16 @@ impl Native {
     /// The logits after the token at `position`, which must follow the one before (position 0
     /// begins a new text).
     pub fn logits(&mut self, token: u32, position: usize) -> Result<&[f32]> {
-        let mut pacer = Pacer::new(&Unmetered, &mut self.experience, u64::MAX, 0);
-        let place = Place {
+        let mut budget = InstructionBudget::new(&Unmetered, &mut self.experience, u64::MAX, 0);
+        let input = TokenInput {
             generation: 0,
             position,
             token,
-            logits: true,
         };
         let (model, ws, kv) = (&self.model, &mut self.workspace, &mut self.kv);
-        Forward::new().advance(model, ws, kv, place, &mut pacer)?;
+        let mut forward = Forward::new();
+        forward.run_layers(model, ws, kv, input, &mut budget)?;
+        forward.run_head(model, ws, input, &mut budget)?;
         Ok(&self.workspace.logits[..self.model.config.vocabulary])
     }
 
@@ -64,7 +65,7 @@ impl Native {
         for position in 0.. {
             let logits = self.logits(tokens[position], position)?;
             if position + 1 == tokens.len() {
-                let next = engine::sampler::argmax(logits);
+                let next = engine::inference::sampler::argmax(logits);
                 if self.tokenizer.is_end(next) {
                     break;
                 }

@@ -581,8 +581,9 @@ impl View {
             .iter()
             .map(|page| (u64::from(*page), self.stored_page(*page as usize)));
         self.heap.file.journal(before);
-        for run in pages.chunk_by(|a, b| a + 1 == *b) {
-            self.store(run[0] as usize, run.len());
+        let saved = |page: u32| self.flags(page as usize).load(Relaxed) & SAVED != 0;
+        for run in pages.chunk_by(|a, b| a + 1 == *b && saved(*a) == saved(*b)) {
+            self.store(run[0] as usize, run.len(), saved(run[0]));
         }
         for page in pages {
             self.flags(page as usize).fetch_and(!CHANGED, Relaxed);
@@ -595,11 +596,15 @@ impl View {
         }
     }
 
-    /// Copies pages to the file: longer runs without mapping what is stored.
-    fn store(&self, first: usize, count: usize) {
-        // SAFETY: accessible pages are readable, and nothing runs on the heap.
+    /// Copies the committed content of pages to the file: longer runs without mapping what is stored.
+    ///
+    /// A page that a message which has not ended may have written since (`saved`) is copied from
+    /// `before`, never from what that message sees.
+    fn store(&self, first: usize, count: usize, saved: bool) {
+        let committed = if saved { &self.before } else { &self.pages };
+        // SAFETY: both mappings have the page, it is readable, and nothing runs on the heap.
         let content = unsafe {
-            std::slice::from_raw_parts(self.pages.start().add(first * PAGE), count * PAGE)
+            std::slice::from_raw_parts(committed.start().add(first * PAGE), count * PAGE)
         };
         let file = &self.heap.file.file;
         let offset = first * PAGE;

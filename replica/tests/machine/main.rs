@@ -6,3 +6,4 @@ mod reserved;
 mod snapshots;
 mod support;
 mod system_api;
+mod torn;
