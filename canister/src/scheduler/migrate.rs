@@ -55,7 +55,8 @@ mod tests {
     use super::*;
     use crate::stable::codec;
     use crate::stable::records::GenerationRecord;
-    use crate::state::{check_migrated, test_generation};
+    use crate::stable::records::test_generation;
+    use crate::state::check_migrated;
     use candid::Principal;
 
     #[test]

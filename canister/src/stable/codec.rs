@@ -101,7 +101,7 @@ pub mod tests {
 
     #[test]
     fn bytes_of_an_unknown_version_or_damaged_ones_are_not_read() {
-        let record = crate::state::test_generation(1, candid::Principal::anonymous());
+        let record = crate::stable::records::test_generation(1, candid::Principal::anonymous());
         let mut bytes = encode(&record);
         assert_eq!(
             try_decode::<GenerationRecord>(&bytes).as_ref(),

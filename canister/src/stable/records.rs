@@ -505,6 +505,46 @@ impl Storable for TokenHistory {
 }
 
 /// A version that never was, to test conversion with: its fields were in another order.
+/// A generation for tests that has read and generated nothing.
+#[cfg(test)]
+pub fn test_generation(id: u64, owner: candid::Principal) -> GenerationRecord {
+    GenerationRecord {
+        id: GenerationId(id),
+        owner,
+        model: Sha256([1; 32]),
+        created: 0,
+        options: SamplingOptions {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+            max_tokens: 10,
+            max_context: 100,
+            stops: Vec::new(),
+        },
+        tokens: Vec::new(),
+        prompt_tokens: 0,
+        computed: 0,
+        stage: Stage::Start,
+        text: String::new(),
+        pending: Vec::new(),
+        prompt_instructions: 0,
+        generate_instructions: 0,
+        end: None,
+        slices: 0,
+        max_message_instructions: 0,
+        block_table: Vec::new(),
+        public: 0,
+        cached: 0,
+        chat: None,
+        recent: Vec::new(),
+        reserved: 0,
+        paid: 0,
+        price: 0,
+    }
+}
+
 #[cfg(test)]
 pub mod version_0 {
     use super::{GenerationId, KvBlock, Principal, Sha256};
@@ -541,7 +581,7 @@ pub mod version_0 {
             Self {
                 model,
                 block_table,
-                ..crate::state::test_generation(id.0, owner)
+                ..super::test_generation(id.0, owner)
             }
         }
     }

@@ -91,7 +91,7 @@ pub fn refund(accounts: &mut Accounts, log: &mut Log, record: &GenerationRecord,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::test_generation;
+    use crate::stable::records::test_generation;
 
     /// A canister's principal: ten bytes, the last of them 1.
     fn canister() -> Principal {
