@@ -96,6 +96,7 @@ impl Vocabulary {
     /// Words that are not as many as the embedding's rows, or one that is too long.
     pub fn read<S: ByteSource + ?Sized>(source: &S, file: &GgufFile) -> Result<Self, Error> {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let mut candidates = Vec::new();
         let key = "tokenizer.ggml.tokens";
         let rows = file.tensor("token_embd.weight")?.rows;
         if let Some(words) = file.array_len(key)
@@ -111,6 +112,10 @@ impl Vocabulary {
                     "{key}: word {i} has {} bytes, at most {MAX_WORD_BYTES} are supported",
                     word.len()
                 )));
+            }
+            // Most words begin otherwise: every start of a model pays for this look.
+            if begins_as_a_name(word) {
+                candidates.push(ends.len() as u32);
             }
             bytes.extend_from_slice(word);
             ends.push(bytes.len() as u32);
@@ -132,40 +137,32 @@ impl Vocabulary {
             kinds,
             end_tokens: Vec::new(),
         };
-        vocabulary.name_controls();
+        vocabulary.name_controls(&candidates);
         Ok(vocabulary)
     }
 
     /// Gives tokens with names that llama.cpp knows the type of control tokens. Where the file has
     /// no types, or says of all that they are text, so do names of the form `<|…|>`.
-    fn name_controls(&mut self) {
+    ///
+    /// `candidates` are the tokens that begin as one of these names does.
+    fn name_controls(&mut self, candidates: &[u32]) {
         let special = |kind: &i32| matches!(*kind, CONTROL | USER_DEFINED);
         let untyped = !self.kinds.iter().any(special);
         if self.kinds.is_empty() {
             self.kinds = vec![NORMAL; self.len()];
         }
-        let mut ends = Vec::new();
-        let mut start = 0;
-        for (token, end) in (0..).zip(&self.ends) {
-            let word = start as usize..*end as usize;
-            start = *end;
-            // Most words begin otherwise: two looks at a byte each, since every start of a model
-            // pays for this loop.
-            let candidate = match self.bytes.get(word.start) {
-                Some(b'<' | b'[' | b'_') => true,
-                Some(0xe2) => self.bytes.get(word.start + 3) == Some(&b'<'),
-                _ => false,
-            };
-            if !candidate {
-                continue;
-            }
-            let word = &self.bytes[word];
+        let (mut ends, mut controls) = (Vec::new(), Vec::new());
+        for &token in candidates {
+            let word = self.raw(token);
             let named = |names: &[&str]| names.iter().any(|n| n.as_bytes() == word);
             if named(ENDS) {
                 ends.push(token);
             } else if !(named(CONTROLS) || untyped && is_bar_name(word)) {
                 continue;
             }
+            controls.push(token);
+        }
+        for token in controls {
             self.kinds[token as usize] = CONTROL;
         }
         // gpt-oss and Solar say `<|end|>` between parts of one answer; Gemma 4's `</s>` is text.
@@ -255,6 +252,12 @@ impl Vocabulary {
     }
 }
 
+/// Returns `true` if a word begins as one of [`ENDS`] and [`CONTROLS`] does, or as `<|…|>`.
+#[inline(always)]
+fn begins_as_a_name(word: &[u8]) -> bool {
+    matches!(word, [b'<' | b'[' | b'_', ..] | [0xe2, _, _, b'<', ..])
+}
+
 /// Returns `true` for names of the form `<|…|>`.
 fn is_bar_name(word: &[u8]) -> bool {
     word.len() > 4 && word.starts_with(b"<|") && word.ends_with(b"|>")
@@ -268,7 +271,11 @@ mod tests {
         let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let mut vocabulary = Vocabulary::of(&words);
         vocabulary.kinds = kinds.to_vec();
-        vocabulary.name_controls();
+        let tokens = 0..words.len() as u32;
+        let candidates: Vec<u32> = tokens
+            .filter(|t| begins_as_a_name(words[*t as usize]))
+            .collect();
+        vocabulary.name_controls(&candidates);
         vocabulary
     }
 
@@ -281,6 +288,11 @@ mod tests {
                 assert!(vocabulary.is_control(1) && !vocabulary.is_control(0));
             }
         }
+        assert!(
+            ENDS.iter()
+                .chain(CONTROLS)
+                .all(|n| begins_as_a_name(n.as_bytes()))
+        );
         assert!(named(&["<|im_start|>"], &[CONTROL]).end_tokens().is_empty());
         let harmony = ["<|end|>", "<|return|>", "<|call|>"];
         assert_eq!(named(&harmony, &[CONTROL; 3]).end_tokens(), [1, 2]);

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use e2e::chats::{ask, chat, greedy, prompt, refusal, until_ready};
-use interface::{Error, GenerationState, Input, Manifest, Options, Phase};
+use interface::{Error, GenerateArgs, GenerationState, Input, Manifest, Options, Phase};
 use loader::Client;
 use loader::shards::ShardedFile;
 use serde_bytes::ByteBuf;
@@ -217,8 +217,23 @@ async fn questions_that_cannot_be_answered() -> Result<()> {
         }
         other => panic!("{other:?}"),
     }
-    let long = refusal(client.generate(prompt(&"a".repeat(1_500_000)), None).await)?;
-    assert!(matches!(long, Error::InvalidArgument(_)), "{long:?}");
+    // More than a message may have: the client says so before it sends anything, and the canister
+    // refuses it from others.
+    let long = prompt(&"a".repeat(1_500_000));
+    match client.generate(long.clone(), None).await {
+        Err(loader::Error::TooLarge { bytes, limit, .. }) => assert!(bytes > limit),
+        other => panic!("{other:?}"),
+    }
+    let arguments = candid::encode_one(GenerateArgs {
+        input: long,
+        ..GenerateArgs::default()
+    })?;
+    let agent = &client.network().agent;
+    let call = agent.update(&client.canister(), "generate");
+    let refused = call.with_arg(arguments).call_and_wait().await;
+    let text = refused.expect_err("a message of 1.5 MB").to_string();
+    let long = interface::refusal::decode(&text);
+    assert!(matches!(long, Some(Error::InvalidArgument(_))), "{text}");
     let some = |change: fn(&mut Options)| {
         let mut o = Options::default();
         change(&mut o);

@@ -78,7 +78,10 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
     ensure!(d.status()?.paused.is_none());
     let log: Outcome<Vec<LogEntry>> = d.query(caller(0), "logs", (0u64,))?;
     let texts: Vec<String> = log?.into_iter().map(|l| l.text).collect();
-    ensure!(texts.iter().any(|t| t.starts_with("paused")), "{texts:?}");
+    ensure!(
+        texts.iter().any(|t| t.starts_with("work is paused")),
+        "{texts:?}"
+    );
     Ok(())
 }
 
