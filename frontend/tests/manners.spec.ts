@@ -82,9 +82,11 @@ test('another answer has another seed, also with a fixed one', async ({ page }) 
   };
   expect(await seed()).toBe('7');
   await answers(page).last().getByRole('button', { name: 'Answer again' }).click();
-  await expect(answers(page).last()).toHaveAttribute('aria-busy', 'true');
-  await answered(page);
-  expect(await seed()).not.toBe('7');
+  // Eight tokens can be there before the page is looked at again: ask for the seed until it changes.
+  await expect(async () => {
+    await answered(page);
+    expect(await seed()).not.toBe('7');
+  }).toPass({ timeout: 60_000 });
 });
 
 test('keys that are none are told apart', async ({ page }) => {
@@ -109,7 +111,6 @@ test('keys that are none are told apart', async ({ page }) => {
 });
 
 test('visitors read the settings in units, by subject', async ({ page }) => {
-  await arrive(page, '/#/admin');
   await page.goto('/#/admin');
   const card = page.getByRole('region', { name: 'Settings of the canister' });
   await expect(card.getByRole('heading', { name: 'Memory' })).toBeVisible();
