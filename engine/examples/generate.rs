@@ -1,12 +1,12 @@
 //! Runs a GGUF model natively: `cargo run --release -p engine --example generate -- FILE "prompt"`.
 
-use engine::generation::{Generation, Request};
-use engine::kv::{KvCache, KvShape};
-use engine::pacer::{Experience, Pacer, Unmetered};
+use engine::inference::budget::{CostModel, InstructionBudget, Unmetered};
+use engine::inference::generation::{Generation, Request};
+use engine::kv_cache::KvCache;
 use engine::template::{Message, Template};
 use engine::{Model, SamplerOptions, Step, Tokenizer};
 use std::io::Write;
-use weights::source::FileSource;
+use weights::gguf::source::FileSource;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -38,14 +38,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stops: vec![],
     };
     let mut generation = Generation::new(1, request, tokens)?;
-    let mut ws = engine::forward::Workspace::new(&model.config);
-    let mut kv = KvCache::new(KvShape::of(&model.config));
-    let mut experience = Experience::default();
+    let mut ws = engine::inference::forward::Workspace::new(&model.config);
+    let mut kv = KvCache::new(model.config.kv_shape());
+    let mut costs = CostModel::default();
     let start = std::time::Instant::now();
     let mut shown = 0;
     loop {
-        let mut pacer = Pacer::new(&Unmetered, &mut experience, u64::MAX, 0);
-        let step = generation.step(&model, &tokenizer, &mut ws, &mut kv, &mut pacer)?;
+        let mut budget = InstructionBudget::new(&Unmetered, &mut costs, u64::MAX, 0);
+        let step = generation.step(&model, &tokenizer, &mut ws, &mut kv, &mut budget)?;
         print!("{}", &generation.text.text[shown..]);
         std::io::stdout().flush()?;
         shown = generation.text.text.len();

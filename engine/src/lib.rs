@@ -1,49 +1,47 @@
-//! Inference: model graphs, kernels, KV cache, tokenizer, sampler. Nothing of the IC in here.
+//! Inference: models, kernels, KV cache, tokenizer, sampler. Nothing here knows about the IC.
 //!
-//! A forward pass is a state machine ([`forward::Forward`]) that can stop between layers. Any
-//! slicing, on any machine, gives the same bits: sums over weights are integer dot products, `f32`
+//! A forward pass is a state machine ([`inference::forward::Forward`]) that can pause between layers. Any
+//! slicing, on any machine, yields the same bits: sums over weights are integer dot products, `f32`
 //! operations have a fixed order, and transcendental functions are our own or libm's.
 
-pub mod config;
-pub mod estimate;
-pub mod forward;
-pub mod generation;
+pub mod inference;
 pub mod kernels;
-pub mod kv;
-pub mod layout;
+pub mod kv_cache;
 pub mod model;
-pub mod pacer;
-pub mod prepare;
 pub mod region;
-pub mod sampler;
 pub mod template;
-pub mod text;
 pub mod tokenizer;
 
-pub use config::Config;
-pub use generation::{FinishReason, Generation, Request, Step};
-pub use model::Model;
-pub use pacer::{Meter, Pacer};
-pub use sampler::SamplerOptions;
+pub use inference::budget::{InstructionBudget, Meter};
+pub use inference::generation::{FinishReason, Generation, Request, Step};
+pub use inference::sampler::SamplerOptions;
+pub use model::{Config, Model};
 pub use tokenizer::Tokenizer;
 
-/// Version of what lasts of this engine's work: the form and the values of packed weights and of
-/// cache rows. Whoever changes them counts up: what is kept of an older engine is then made anew.
+/// Version of what outlives a run of this engine: the form and the values of packed weights and of cache
+/// rows. A change of either increments it; what an older engine left is then made anew.
 pub const VERSION: u32 = 2;
 
-/// What can go wrong in the engine.
+/// Errors of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The model file is broken or not for this engine.
     #[error(transparent)]
     Weights(#[from] weights::Error),
-    /// The memory for weights, cache or scratch could not be had.
+    /// Memory for weights, cache or scratch could not be allocated.
     #[error("out of memory: {bytes} bytes for {what}")]
-    OutOfMemory { what: &'static str, bytes: u64 },
+    OutOfMemory {
+        /// What the memory was for.
+        what: &'static str,
+        /// How many bytes.
+        bytes: u64,
+    },
     /// The prompt leaves no room in the context.
     #[error("the prompt has {prompt_tokens} tokens, at most {max_prompt_tokens} fit")]
     PromptTooLong {
+        /// Tokens of the prompt.
         prompt_tokens: usize,
+        /// Most tokens that a prompt may have.
         max_prompt_tokens: usize,
     },
     /// An argument is out of range.
@@ -51,7 +49,12 @@ pub enum Error {
     InvalidArgument(String),
     /// One piece of work needs more instructions than a whole round has.
     #[error("a round of {budget} instructions is too small: one piece needs {needed}")]
-    BudgetTooSmall { budget: u64, needed: u64 },
+    BudgetTooSmall {
+        /// Instructions of the message.
+        budget: u64,
+        /// Instructions that the first piece of work needs.
+        needed: u64,
+    },
 }
 
 pub(crate) fn unsupported(what: impl Into<String>) -> Error {

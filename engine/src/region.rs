@@ -1,4 +1,4 @@
-//! A large block of heap memory, aligned for vectors, that can fail to be had.
+//! A large block of heap memory, aligned for vectors, whose allocation can fail.
 
 use crate::Error;
 use std::alloc::{Layout, alloc, dealloc};
@@ -10,13 +10,14 @@ pub struct Region {
     layout: Layout,
 }
 
-// Safety: a region owns its bytes, like a box.
+// SAFETY: a region owns its bytes, like a box.
 unsafe impl Send for Region {}
+// SAFETY: as above; shared references only read.
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// `len` bytes. On Wasm they are not cleared (that would cost an instruction a byte): what is
-    /// there is unspecified, and every user writes before it reads or ignores what it reads.
+    /// Allocates `len` bytes. On Wasm they are not cleared (that would cost an instruction a byte): their
+    /// values are unspecified, and every user writes before it reads or ignores what it reads.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], naming `what`, instead of an abort.
@@ -28,8 +29,10 @@ impl Region {
         let layout = Layout::from_size_align(len.max(1), 64).map_err(|_| no_memory())?;
         // Linear memory always holds defined bytes; elsewhere reading them needs them written.
         let ptr = if cfg!(target_arch = "wasm32") {
+            // SAFETY: the layout has at least one byte.
             unsafe { alloc(layout) }
         } else {
+            // SAFETY: the layout has at least one byte.
             unsafe { std::alloc::alloc_zeroed(layout) }
         };
         Ok(Self {
@@ -38,29 +41,32 @@ impl Region {
         })
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.layout.size()
     }
 
-    /// Whether there is nothing in it (never: the least is one byte).
+    /// Returns `true` if there are no bytes (never: the least is one).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the region owns these bytes, which hold defined values.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len()) }
     }
 
-    /// The bytes, to write.
+    /// Returns the bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the region is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len()) }
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
         unsafe { dealloc(self.ptr.as_ptr(), self.layout) }
     }
 }

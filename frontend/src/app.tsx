@@ -67,7 +67,7 @@ export function App() {
           </span>
         </div>
         <Banner />
-        {shown.view === 'admin' ? <Admin /> : <Conversation onSettings={() => setPanel('settings')} />}
+        {shown.view === 'admin' ? <Admin onAccount={() => setPanel('account')} /> : <Conversation onSettings={() => setPanel('settings')} />}
       </main>
       {panel === 'settings' && <Settings onClose={() => setPanel(null)} />}
       {panel === 'account' && <Account onClose={() => setPanel(null)} />}

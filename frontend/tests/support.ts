@@ -1,3 +1,4 @@
+import { Ed25519KeyIdentity } from '@icp-sdk/core/identity';
 import { expect, test as base, type Browser, type Page } from '@playwright/test';
 import { mkdirSync } from 'node:fs';
 
@@ -7,6 +8,9 @@ export function given(name: string): string {
   if (!value) throw new Error(`${name} is not set: run ./scripts/test chat_page`);
   return value;
 }
+
+/** The key of the canisters' controller, as tests/chat_page has it. */
+export const CONTROLLER = JSON.stringify(Ed25519KeyIdentity.fromSecretKey(new Uint8Array(32).fill(1)).toJSON());
 
 const SHOTS = '../target/screenshots';
 

@@ -1,46 +1,27 @@
-import type { Browser, Page } from '@playwright/test';
-import { Ed25519KeyIdentity } from '@icp-sdk/core/identity';
-import { answered, answers, arrive, ask, composer, expect, given, settings, shoot, test, visitor } from './support';
-
-/** The canisters' controller, as tests/chat_page.rs has it. */
-const CONTROLLER = JSON.stringify(Ed25519KeyIdentity.fromSecretKey(new Uint8Array(32).fill(1)).toJSON());
+import { readFileSync } from 'node:fs';
+import { administrator, change } from './administrator';
+import { CONTROLLER, answered, answers, arrive, ask, composer, expect, given, settings, shoot, test, visitor } from './support';
 
 const control = (command: string) =>
   fetch(`${given('CONTROL_URL')}/${command}`).then((answer) => expect(answer.ok).toBe(true));
 
-/** Changes a setting of the canister on its administration page; returns what it was. */
-async function change(admin: Page, setting: string, value: string): Promise<string> {
-  const field = admin.getByLabel(setting, { exact: true });
-  const before = await field.inputValue();
-  await field.fill(value);
-  await admin.getByRole('button', { name: 'Save' }).click();
-  await expect(admin.getByText('Saved.')).toBeVisible();
-  // As the canister says it, which the page asks for after a reload.
-  await admin.reload();
-  const now = await admin.getByLabel(setting, { exact: true }).inputValue();
-  expect(now.replaceAll(',', '')).toBe(value.replaceAll(',', ''));
-  return before;
-}
-
-async function administrator(browser: Browser): Promise<Page> {
-  const admin = await visitor(browser);
-  await admin.addInitScript((key) => localStorage.setItem('identity', key), CONTROLLER);
-  await admin.goto('/#/admin');
-  await expect(admin.getByRole('button', { name: 'Save' })).toBeVisible();
-  return admin;
-}
-
 test('a full queue: the question stays, and is asked when there is room', async ({ page, browser }) => {
   const admin = await administrator(browser);
-  const usual = await change(admin, 'Answers at once', '0');
+  const usual = await change(admin, 'Answers at once', '1');
+  const other = await visitor(browser, { maxTokens: 1024 });
   try {
+    await arrive(other);
+    await ask(other, 'Write a long story about a lighthouse keeper and the sea.');
+    await expect(answers(other).last().locator('.markdown')).toBeVisible();
     await settings(page, { maxTokens: 16 });
     await arrive(page);
     await ask(page, 'Is there room?');
     await expect(page.getByRole('alert')).toContainText('Busy');
     await expect(composer(page)).toHaveValue('Is there room?');
     await shoot(page, 'queue-full');
+    await other.getByRole('button', { name: 'Stop the answer' }).click();
   } finally {
+    await other.context().close();
     await change(admin, 'Answers at once', usual);
   }
   await shoot(admin, 'administration');
@@ -51,7 +32,7 @@ test('a full queue: the question stays, and is asked when there is room', async 
 
 test('a quota: the page says what is used up', async ({ page, browser }) => {
   const admin = await administrator(browser);
-  const usual = await change(admin, 'Chats of a caller (0: any)', '1');
+  const usual = await change(admin, 'Chats of a caller', '1');
   try {
     await settings(page, { maxTokens: 8 });
     await arrive(page);
@@ -61,14 +42,14 @@ test('a quota: the page says what is used up', async ({ page, browser }) => {
     await ask(page, 'Two.');
     await expect(page.getByRole('alert')).toContainText('Your share is used up');
   } finally {
-    await change(admin, 'Chats of a caller (0: any)', usual);
+    await change(admin, 'Chats of a caller', usual);
   }
   await admin.context().close();
 });
 
 test('too few cycles: the page says so, and goes on when there are enough', async ({ page, browser }) => {
   const admin = await administrator(browser);
-  const usual = await change(admin, 'Work stops below (cycles)', '1000000000000000000');
+  const usual = await change(admin, 'Work stops below', '1000000');
   try {
     await settings(page, { maxTokens: 8 });
     await arrive(page);
@@ -77,7 +58,7 @@ test('too few cycles: the page says so, and goes on when there are enough', asyn
     await expect(composer(page)).toHaveValue('Are you rich?');
     await shoot(page, 'out-of-cycles');
   } finally {
-    await change(admin, 'Work stops below (cycles)', usual);
+    await change(admin, 'Work stops below', usual);
   }
   await admin.context().close();
   await composer(page).press('Enter');
@@ -104,11 +85,27 @@ test('a key of the command line makes its owner the administrator', async ({ pag
   const field = page.getByLabel(/Use another key/);
   await field.fill('nonsense');
   await page.getByRole('button', { name: 'Use it' }).click();
-  await expect(page.getByRole('alert')).toBeVisible();
+  await expect(page.getByRole('alert')).toContainText('This is not a key.');
   const der = Buffer.from(`302e020100300506032b657004220420${'01'.repeat(32)}`, 'hex').toString('base64');
   await field.fill(`-----BEGIN PRIVATE KEY-----\n${der}\n-----END PRIVATE KEY-----\n`);
   await page.getByRole('button', { name: 'Use it' }).click();
+  // The browser's own key is not replaced without a question.
+  await expect(page.getByRole('alertdialog')).toContainText('Save your key first');
+  const saved = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Save my key', exact: true }).click();
+  const key = readFileSync(await (await saved).path(), 'utf8');
+  expect(key).toMatch(/^-----BEGIN PRIVATE KEY-----\n[\w+/=]{64}\n-----END/);
+  const own = await page.getByText('Principal', { exact: true }).locator('+ dd').innerText();
+  await page.getByRole('button', { name: 'Replace my key' }).click();
   await expect(page.getByRole('link', { name: 'Administration' })).toBeVisible();
+  // And back, with the file that was saved.
+  await page.getByRole('button', { name: 'You', exact: true }).click();
+  await page.getByLabel(/Use another key/).fill(key);
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await page.getByRole('button', { name: 'Replace my key' }).click();
+  await expect(page.getByRole('link', { name: 'Canister' })).toBeVisible();
+  await page.getByRole('button', { name: 'You', exact: true }).click();
+  await expect(page.getByText('Principal', { exact: true }).locator('+ dd')).toHaveText(own.trim());
 });
 
 test('a canister without a model says so; its controller uploads one in the browser', async ({ page }) => {

@@ -3,13 +3,13 @@
 /// The alias of callers who name no model.
 pub const DEFAULT_ALIAS: &str = "default";
 
-/// Largest number of instructions of an update message on the IC (dfinity/ic, rs/config).
+/// Most instructions of an update message on the IC (dfinity/ic, rs/config/src/subnet_config.rs).
 pub const MESSAGE_INSTRUCTIONS: u64 = 40_000_000_000;
 
 /// Default instruction budget of a slice: two such messages run in one consensus round.
 pub const SLICE_INSTRUCTIONS: u64 = 1_900_000_000;
 
-/// Longest answer of callers who ask for none (tokens).
+/// Longest answer of callers who name no limit (tokens).
 pub const MAX_TOKENS: u32 = 256;
 
 /// Default limit of the heap of a canister (`wasm_memory_limit`, bytes).
@@ -22,5 +22,11 @@ pub const MAX_HEAP_BYTES: u64 = 4 << 30;
 /// message.
 pub const MAX_CHUNK_BYTES: u32 = 2_000_000;
 
-/// Most chunks a file may have.
+/// Size of a chunk unless the client chooses another (bytes).
+pub const CHUNK_BYTES: u32 = 1_900_000;
+
+/// Most chunks that a file may have.
 pub const MAX_CHUNKS: usize = 65_536;
+
+/// Longest Candid argument of every method but `upload_chunk` (bytes).
+pub const MAX_ARGUMENT_BYTES: usize = 1_300_000;

@@ -4,17 +4,30 @@
 //! for people the error's name and what it says, for programs the error in Candid, in hexadecimal.
 //!
 //! ```text
-//! refused: Busy: the queue is full (limit 64); try again later [4449444c…]
+//! refused: Busy: the queue is full (limit 64); try again later [4449444c016b01…]
 //! ```
+//!
+//! `interface/tests/refusals.txt` has examples, which the page's decoder (`frontend/src/ic/refusal.ts`)
+//! is tested with, too.
 
 use crate::Error;
+use candid::types::value::{IDLArgs, IDLValue};
 
 const START: &str = "refused: ";
 
-/// Returns the text of a refusal with this error.
+/// Returns the text of a refusal with this error: one line.
 pub fn encode(error: &Error) -> String {
-    let bytes = candid::encode_one(error).unwrap_or_default();
-    format!("{START}{}: {error} [{}]", error.name(), hex::encode(bytes))
+    let text = error.detail().replace(['\n', '\r'], " ");
+    // An error that cannot be encoded is still read by people.
+    let digits = candid(error).map_or_else(|_| String::new(), hex::encode);
+    format!("{START}{}: {text} [{digits}]", error.name())
+}
+
+/// Returns the error in Candid as a value of its own variant's type: that of all errors is ten times as
+/// long.
+fn candid(error: &Error) -> Result<Vec<u8>, candid::Error> {
+    let value = IDLValue::try_from_candid_type(error)?;
+    IDLArgs::new(&[value]).to_bytes()
 }
 
 /// Returns the error in a refusal's text, which may stand within a longer message.
@@ -42,6 +55,7 @@ mod tests {
                 used: 4,
                 resets_ns: Some(9),
             },
+            Error::UnsupportedModel("two\nlines".into()),
             Error::Cancelled,
         ];
         for error in errors {
@@ -51,6 +65,32 @@ mod tests {
             );
             assert_eq!(decode(&trap), Some(error));
         }
+    }
+
+    /// The examples are those that another decoder is tested with.
+    #[test]
+    fn examples_are_up_to_date() {
+        let examples = [
+            Error::Unauthorized("only a controller of this canister may do this".into()),
+            Error::Busy("the queue [of all] is full (limit 64); try again later".into()),
+            Error::WrongPhase {
+                phase: "Empty".into(),
+                hint: "upload a model: call upload_begin".into(),
+            },
+            Error::QuotaExceeded {
+                what: "tokens a day".into(),
+                limit: 5_000,
+                used: 4_990,
+                resets_ns: Some(1_700_000_000_000_000_000),
+            },
+            Error::PaymentRequired {
+                required: 1 << 70,
+                attached: 0,
+            },
+        ];
+        let lines: Vec<String> = examples.iter().map(encode).collect();
+        let stored: Vec<&str> = include_str!("../tests/refusals.txt").lines().collect();
+        assert_eq!(stored, lines, "interface/tests/refusals.txt");
     }
 
     #[test]

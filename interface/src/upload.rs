@@ -35,7 +35,7 @@ pub struct Chunk<'a> {
 pub struct Range {
     /// First chunk.
     pub start: u32,
-    /// The chunk behind the last one.
+    /// The chunk after the last one.
     pub end: u32,
 }
 

@@ -1,16 +1,47 @@
-//! One typed method for each of the canister's.
+//! One typed method for each method of the canister.
 
-use crate::types::*;
 use crate::{Error, Network, Result};
 use candid::utils::ArgumentEncoder;
 use candid::{CandidType, Principal};
 use ic_agent::AgentError;
+use interface::limits::MAX_ARGUMENT_BYTES;
+use interface::{
+    AccessChange, AccountInfo, AliasSetArgs, Answer, ChatCreateArgs, ChatHistory, ChatHistoryArgs,
+    ChatInfo, ChatListArgs, ChatSendArgs, Chunk, Config, ConfigPatch, Done, GenerateArgs,
+    Generation, GenerationArgs, Input, LogEntry, Manifest, ModelDeleteArgs, Models, Options,
+    Outcome, Range, Started, Status,
+};
 use serde::de::DeserializeOwned;
 
-/// Speaks to one LLM canister. Cheap to clone; calls of clones run in parallel.
+/// The method whose arguments are the largest: chunks have a limit of their own.
+const UPLOAD_CHUNK: &str = "upload_chunk";
+
+/// Calls one LLM canister. Cheap to clone; calls of clones run in parallel.
 ///
-/// Each method fails with [`Error::Canister`] where the canister refuses, and with [`Error::Call`]
-/// where the network does.
+/// ```no_run
+/// use interface::{GenerateArgs, Input, Options};
+/// use loader::{Client, Network, generate};
+///
+/// # async fn example(network: Network) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(network, "rrkah-fqaaa-aaaaa-aaaaq-cai".parse()?);
+/// let question = GenerateArgs {
+///     input: Input::Prompt("The three primary colours are".into()),
+///     options: Some(Options {
+///         max_tokens: Some(20),
+///         ..Options::default()
+///     }),
+///     ..GenerateArgs::default()
+/// };
+/// let started = client.generate_with(question).await?;
+/// let answer = generate::follow(&client, started.id, |_| ()).await?;
+/// println!("{}", answer.text);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Each method returns [`Error::Canister`] if the canister refuses, [`Error::Call`] if the network does,
+/// and [`Error::TooLarge`] if the arguments do not fit a message.
 #[derive(Clone)]
 pub struct Client {
     network: Network,
@@ -18,69 +49,71 @@ pub struct Client {
 }
 
 impl Client {
-    /// Speaks to the given canister.
+    /// Returns a client of the given canister.
     pub fn new(network: Network, canister: Principal) -> Self {
         Self { network, canister }
     }
 
-    /// The canister spoken to.
+    /// Returns the canister.
     pub fn canister(&self) -> Principal {
         self.canister
     }
 
-    /// The network it is on.
+    /// Returns the network that it is on.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Begins an upload, or goes on with the one that has the same manifest.
+    /// Begins an upload, or resumes the one with the same manifest.
     pub async fn upload_begin(&self, manifest: &Manifest) -> Result<()> {
         Ok(self.update::<Done>("upload_begin", (manifest,)).await??)
     }
 
-    /// Stores one chunk.
-    pub async fn upload_chunk(&self, chunk: &Chunk) -> Result<()> {
-        Ok(self.update::<Done>("upload_chunk", (chunk,)).await??)
+    /// Stores chunk `index`.
+    pub async fn upload_chunk(&self, index: u32, data: &[u8]) -> Result<()> {
+        let data = serde_bytes::Bytes::new(data);
+        let chunk = Chunk { index, data };
+        Ok(self.update::<Done>(UPLOAD_CHUNK, (chunk,)).await??)
     }
 
-    /// The chunks that are missing.
+    /// Returns the chunks that are missing.
     pub async fn upload_missing(&self) -> Result<Vec<Range>> {
         self.query("upload_missing", ()).await
     }
 
-    /// The same, after everything that the subnet has taken in before.
+    /// Returns the chunks that are missing after all messages that the subnet accepted before.
     pub async fn upload_missing_certified(&self) -> Result<Vec<Range>> {
         self.update("upload_missing", ()).await
     }
 
-    /// Has the stored file verified and made ready.
+    /// Makes the canister verify and prepare the stored file.
     pub async fn upload_commit(&self) -> Result<()> {
         Ok(self.update::<Done>("upload_commit", ()).await??)
     }
 
-    /// Drops the upload that is not finished, or what failed.
+    /// Drops an unfinished or failed upload.
     pub async fn upload_abort(&self) -> Result<()> {
         Ok(self.update::<Done>("upload_abort", ()).await??)
     }
 
-    /// All models and aliases.
+    /// Returns all models and aliases.
     pub async fn models(&self) -> Result<Models> {
         self.query("models", ()).await
     }
 
-    /// The same, as the whole subnet certifies it: slower, and not one node's word.
+    /// Returns all models and aliases, certified by the subnet: slower, and not the word of one node.
     pub async fn models_certified(&self) -> Result<Models> {
         self.update("models", ()).await
     }
 
-    /// Lets an alias mean a model as soon as that is ready.
+    /// Points an alias at a model as soon as that is ready.
     pub async fn alias_set(&self, alias: &str, model: &str) -> Result<()> {
         let (alias, model) = (alias.into(), model.into());
-        let argument = AliasSet { alias, model };
+        let argument = AliasSetArgs { alias, model };
         Ok(self.update::<Done>("alias_set", (argument,)).await??)
     }
 
-    /// Lets an alias mean what it meant before.
+    /// Points an alias at the model that it meant before.
     pub async fn alias_rollback(&self, alias: &str) -> Result<()> {
         Ok(self.update::<Done>("alias_rollback", (alias,)).await??)
     }
@@ -90,73 +123,72 @@ impl Client {
         Ok(self.update::<Done>("alias_remove", (alias,)).await??)
     }
 
-    /// Deletes a model; forced also if it is in use.
+    /// Deletes a model; with `force`, also if it is in use.
     pub async fn model_delete(&self, model: &str, force: bool) -> Result<()> {
         let model = model.into();
-        let argument = ModelDelete { model, force };
+        let argument = ModelDeleteArgs { model, force };
         Ok(self.update::<Done>("model_delete", (argument,)).await??)
     }
 
-    /// Changes settings; gives all of them as they are then.
+    /// Changes settings. Returns all of them.
     pub async fn set_config(&self, patch: ConfigPatch) -> Result<Config> {
         Ok(self
             .update::<Outcome<Config>>("set_config", (patch,))
             .await??)
     }
 
-    /// Says of callers whether they may generate.
+    /// Sets the roles of callers.
     pub async fn set_access(&self, changes: &[AccessChange]) -> Result<()> {
         Ok(self.update::<Done>("set_access", (changes,)).await??)
     }
 
-    /// What the caller has used of its quota.
+    /// Returns what the caller has used of its quotas.
     pub async fn account(&self) -> Result<AccountInfo> {
         self.query("account", ()).await
     }
 
-    /// The log's lines from a number on.
+    /// Returns lines of the log from number `from` on.
     pub async fn logs(&self, from: u64) -> Result<Vec<LogEntry>> {
         Ok(self
             .query::<Outcome<Vec<LogEntry>>>("logs", (from,))
             .await??)
     }
 
-    /// Figures in Prometheus's text format.
+    /// Returns metrics in Prometheus's text format.
     pub async fn metrics(&self) -> Result<String> {
         self.query("metrics", ()).await
     }
 
-    /// The canister at a glance.
+    /// Returns the status of the canister.
     pub async fn status(&self) -> Result<Status> {
         self.query("status", ()).await
     }
 
-    /// The canister at a glance, as the whole subnet certifies it: slower, and not one node's word.
+    /// Returns the status, certified by the subnet: slower, and not the word of one node.
     pub async fn status_certified(&self) -> Result<Status> {
         self.update("status", ()).await
     }
 
-    /// Starts a generation.
+    /// Starts a generation on the default model.
     pub async fn generate(&self, input: Input, options: Option<Options>) -> Result<Started> {
-        let request = GenerateRequest {
+        let request = GenerateArgs {
             input,
             options,
-            model: None,
-            tools: None,
+            ..GenerateArgs::default()
         };
         self.generate_with(request).await
     }
 
-    /// Starts a generation, on a model and with tools if they are given.
-    pub async fn generate_with(&self, request: GenerateRequest) -> Result<Started> {
+    /// Starts a generation.
+    pub async fn generate_with(&self, request: GenerateArgs) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("generate", (request,))
             .await??)
     }
 
-    /// What a generation has produced from a byte of its text and a token on.
+    /// Returns what a generation has produced from a byte of its text and from a token on.
     pub async fn generation(&self, id: u64, from_byte: u32, from_token: u32) -> Result<Generation> {
-        let request = GenerationRequest {
+        let request = GenerationArgs {
             id,
             from_byte,
             from_token,
@@ -171,45 +203,45 @@ impl Client {
         Ok(self.update::<Done>("cancel", (id,)).await??)
     }
 
-    /// One question, one answer, in one call.
+    /// Asks one question and waits for the answer, in one call.
     pub async fn prompt(&self, text: &str) -> Result<Answer> {
         Ok(self.update::<Outcome<Answer>>("prompt", (text,)).await??)
     }
 
-    /// Begins a chat.
-    pub async fn chat_create(&self, chat: &ChatCreate) -> Result<ChatInfo> {
+    /// Creates a chat.
+    pub async fn chat_create(&self, chat: &ChatCreateArgs) -> Result<ChatInfo> {
         Ok(self
             .update::<Outcome<ChatInfo>>("chat_create", (chat,))
             .await??)
     }
 
-    /// Asks the next question of a chat; the answer is a generation.
-    pub async fn chat_send(&self, question: &ChatSend) -> Result<Started> {
+    /// Asks the next question of a chat; a generation answers it.
+    pub async fn chat_send(&self, question: &ChatSendArgs) -> Result<Started> {
         Ok(self
             .update::<Outcome<Started>>("chat_send", (question,))
             .await??)
     }
 
-    /// Turns of a chat, from a number on.
+    /// Returns at most `limit` turns of a chat, from number `from` on.
     pub async fn chat_history(&self, chat: u64, from: u32, limit: u32) -> Result<ChatHistory> {
-        let request = ChatHistoryRequest { chat, from, limit };
+        let request = ChatHistoryArgs { chat, from, limit };
         Ok(self
             .query::<Outcome<ChatHistory>>("chat_history", (request,))
             .await??)
     }
 
-    /// The caller's chats, newest first, those with an id below `before`.
+    /// Returns at most `limit` of the caller's chats, newest first; with `before`, those with a smaller id.
     pub async fn chat_list(&self, before: Option<u64>, limit: u32) -> Result<Vec<ChatInfo>> {
-        let request = ChatListRequest { before, limit };
+        let request = ChatListArgs { before, limit };
         self.query("chat_list", (request,)).await
     }
 
-    /// Gives a chat another title.
+    /// Changes the title of a chat.
     pub async fn chat_rename(&self, chat: u64, title: &str) -> Result<()> {
         Ok(self.update::<Done>("chat_rename", (chat, title)).await??)
     }
 
-    /// Removes a chat.
+    /// Deletes a chat.
     pub async fn chat_delete(&self, chat: u64) -> Result<()> {
         Ok(self.update::<Done>("chat_delete", (chat,)).await??)
     }
@@ -220,6 +252,13 @@ impl Client {
         arguments: impl ArgumentEncoder,
     ) -> Result<T> {
         let arguments = encode(method, arguments)?;
+        if method != UPLOAD_CHUNK && arguments.len() > MAX_ARGUMENT_BYTES {
+            return Err(Error::TooLarge {
+                call: method.into(),
+                bytes: arguments.len(),
+                limit: MAX_ARGUMENT_BYTES,
+            });
+        }
         let call = self
             .network
             .agent
@@ -244,56 +283,17 @@ impl Client {
     }
 }
 
-/// What a canister refuses before it takes a message in comes as a trap whose text names the error.
+/// A refusal of `canister_inspect_message` comes as a trap with the error in its text.
 fn refused_early(method: &str, error: AgentError) -> Error {
     let text = match &error {
         AgentError::CertifiedReject { reject, .. }
         | AgentError::UncertifiedReject { reject, .. } => &reject.reject_message,
         _ => return Error::call(method)(error),
     };
-    match text.split_once("refused: ").and_then(|(_, e)| parse(e)) {
+    match interface::refusal::decode(text) {
         Some(refusal) => Error::Canister(refusal),
         None => Error::call(method)(error),
     }
-}
-
-/// The error of a text as `canister/src/inspect.rs` writes it.
-fn parse(text: &str) -> Option<crate::types::Error> {
-    use crate::types::Error as E;
-    // What follows is the replica's: a backtrace, a hint.
-    let line = text.lines().next()?;
-    let line = line.strip_suffix("'.").unwrap_or(line);
-    let (name, rest) = line.split_once(": ")?;
-    let owned = rest.to_string();
-    Some(match name {
-        "Unauthorized" => E::Unauthorized(owned),
-        "InvalidArgument" => E::InvalidArgument(owned),
-        "Busy" => E::Busy(owned),
-        "OutOfMemory" => E::OutOfMemory(owned),
-        "LowCycles" => E::LowCycles(owned),
-        "WrongPhase" => {
-            let (phase, hint) = rest.split_once(": ")?;
-            E::WrongPhase {
-                phase: phase.into(),
-                hint: hint.into(),
-            }
-        }
-        "QuotaExceeded" => {
-            let mut parts = rest.split(": ");
-            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u64>().ok());
-            let what = parts.next()?.into();
-            let limit = number(parts.next())?;
-            let used = number(parts.next())?;
-            let resets_ns = number(parts.next()).filter(|t| *t > 0);
-            E::QuotaExceeded {
-                what,
-                limit,
-                used,
-                resets_ns,
-            }
-        }
-        _ => return None,
-    })
 }
 
 pub(crate) fn encode(method: &str, arguments: impl ArgumentEncoder) -> Result<Vec<u8>> {

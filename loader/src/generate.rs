@@ -1,18 +1,21 @@
-//! Following a generation: its text as it appears on chain.
+//! Following a generation: its text while it is generated on chain.
 
 use crate::retry::retry;
-use crate::types::{Generation, GenerationState};
 use crate::{Client, Error, Result};
+use interface::{Generation, GenerationState};
 use std::time::Duration;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
 
-/// A generation from its first token to its last: `text` and `token_ids` are whole here.
+/// A generation that has ended: `text` and `token_ids` are complete.
 pub type Finished = Generation;
 
-/// Reads a generation until it is over. `news` gets each look at it, in which `text` and `token_ids`
-/// are only what is new. A generation that failed is an error.
+/// Reads a generation until it ends. `news` gets each reply, in which `text` and `token_ids` are only what
+/// is new. Returns the whole generation.
+///
+/// # Errors
+/// [`Error::Canister`] with the error that the generation ended with, and errors of the calls.
 pub async fn follow(
     client: &Client,
     id: u64,
@@ -45,7 +48,7 @@ pub async fn follow(
             | GenerationState::Prefilling
             | GenerationState::Generating => {}
         }
-        // Few looks while nothing happens, quick ones while text streams.
+        // Queries are rare while nothing happens and frequent while text streams.
         pause = if moved {
             SHORTEST_PAUSE
         } else {

@@ -1,6 +1,6 @@
 //! The key that signs calls.
 
-use crate::{Error, Result};
+use crate::{Error, Result, folders, key_kind};
 use ic_agent::Identity;
 use ic_agent::identity::{BasicIdentity, Prime256v1Identity, Secp256k1Identity};
 use std::io::Write;
@@ -13,12 +13,15 @@ const ED25519_PKCS8: [u8; 16] = [
 ];
 
 /// Reads a private key (ed25519, secp256k1 or P-256, PEM).
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read, [`Error::Identity`] if it holds something else; the text
+/// says what.
 pub fn read(path: &Path) -> Result<Arc<dyn Identity>> {
     let text = std::fs::read(path).map_err(Error::file(path))?;
-    let reason = match BasicIdentity::from_pem(&text) {
-        Ok(identity) => return Ok(Arc::new(identity)),
-        Err(error) => error.to_string(),
-    };
+    if let Ok(identity) = BasicIdentity::from_pem(&text) {
+        return Ok(Arc::new(identity));
+    }
     if let Ok(identity) = Secp256k1Identity::from_pem(&text) {
         return Ok(Arc::new(identity));
     }
@@ -27,11 +30,14 @@ pub fn read(path: &Path) -> Result<Arc<dyn Identity>> {
     }
     Err(Error::Identity {
         path: path.into(),
-        reason,
+        reason: key_kind::describe(&text),
     })
 }
 
-/// Reads the key at `path`; makes one, readable by its owner alone, where there is none.
+/// Reads the key at `path`; makes one, readable by its owner alone, if there is none.
+///
+/// # Errors
+/// Those of [`read`], and [`Error::File`] if the key cannot be written.
 pub fn read_or_create(path: &Path) -> Result<Arc<dyn Identity>> {
     if !path.exists() {
         create(path)?;
@@ -39,16 +45,13 @@ pub fn read_or_create(path: &Path) -> Result<Arc<dyn Identity>> {
     read(path)
 }
 
-/// Where the key for local replicas is kept: `$XDG_CONFIG_HOME` or `~/.config`.
+/// Returns the path of the key for local replicas: `identity.pem` in [`folders::config`].
+///
+/// # Errors
+/// [`Error::Unsupported`] if there is no home folder.
 pub fn default_path() -> Result<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    variable("XDG_CONFIG_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".config")))
-        .map(|config| config.join("llm-canister").join("identity.pem"))
+    folders::config()
+        .map(|folder| folder.join("identity.pem"))
         .ok_or_else(|| Error::Unsupported("HOME is not set: name a key with --identity".into()))
 }
 
@@ -69,7 +72,7 @@ fn create(path: &Path) -> Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).map_err(Error::file(path)),
-        // Another process was first: its key serves.
+        // Another process was first: its key is used.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(Error::file(path)(error)),
     }

@@ -10,20 +10,24 @@ use ic_management_canister_types::{
     CanisterIdRecord, CanisterSettings, ChunkHash, InstallChunkedCodeArgs,
     ProvisionalCreateCanisterWithCyclesArgs, StoredChunksResult, UploadChunkArgs,
 };
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-/// Bytes of one piece of code in a canister's chunk store.
+/// Size of one piece of code in a canister's chunk store (bytes).
 const CODE_CHUNK: usize = 1 << 20;
 
 /// The first canister id of a network: calls that create canisters are routed by it.
 const FIRST_CANISTER: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
 
 /// Creates a canister with the given cycles, controlled by the caller. Local replicas only.
+///
+/// # Errors
+/// [`Error::Unsupported`] on other networks.
 pub async fn create_canister(network: &Network, cycles: u128) -> Result<Principal> {
     if !network.local {
         return Err(Error::Unsupported(format!(
-            "{} gives no canisters away: create one with dfx or icp, then name it with --canister",
+            "canisters of {} are not free: create one with dfx or icp, then name it with --canister",
             network.url
         )));
     }
@@ -38,18 +42,24 @@ pub async fn create_canister(network: &Network, cycles: u128) -> Result<Principa
     Ok(record.canister_id)
 }
 
-/// What [`install`] shall do to a canister.
+/// What [`install`] does to a canister.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Upgrade where there is code, install where there is none.
+    /// Upgrades a canister that has code, installs in one that has none.
     Auto,
+    /// Installs in a canister without code.
     Install,
+    /// Replaces the code and keeps what is stored.
     Upgrade,
+    /// Replaces the code and deletes what is stored.
     Reinstall,
 }
 
-/// Installs or upgrades a canister's code (Wasm, plain or gzip), through its chunk store: a module
-/// may be larger than a message. Gives the mode that was used.
+/// Installs or upgrades a canister's code (Wasm, plain or gzip) through its chunk store, because a module
+/// may be larger than a message. Returns the mode that was used.
+///
+/// # Errors
+/// [`Error::Call`] if the network refuses, for example if the caller is no controller.
 pub async fn install(
     network: &Network,
     canister: Principal,
@@ -97,6 +107,9 @@ pub async fn install(
 }
 
 /// Starts a stopped canister.
+///
+/// # Errors
+/// [`Error::Call`] if the network refuses.
 pub async fn start(network: &Network, canister: Principal) -> Result<()> {
     call_unit(
         network,
@@ -109,7 +122,10 @@ pub async fn start(network: &Network, canister: Principal) -> Result<()> {
     .await
 }
 
-/// Stops a canister: it finishes what it has begun and takes nothing new.
+/// Stops a canister: it finishes what it has begun and accepts nothing new.
+///
+/// # Errors
+/// [`Error::Call`] if the network refuses.
 pub async fn stop(network: &Network, canister: Principal) -> Result<()> {
     call_unit(
         network,
@@ -122,7 +138,10 @@ pub async fn stop(network: &Network, canister: Principal) -> Result<()> {
     .await
 }
 
-/// The sha256 of the code a canister runs, certified; `None` without code.
+/// Returns the certified SHA-256 of a canister's code; `None` if it has none.
+///
+/// # Errors
+/// [`Error::Call`] if the network refuses.
 pub async fn module_hash(network: &Network, canister: Principal) -> Result<Option<Vec<u8>>> {
     match network
         .agent
@@ -133,6 +152,29 @@ pub async fn module_hash(network: &Network, canister: Principal) -> Result<Optio
         Err(AgentError::LookupPathAbsent(_)) => Ok(None),
         Err(error) => Err(Error::call("read the module's hash")(error)),
     }
+}
+
+/// The part of `canister_status` that is needed here.
+#[derive(CandidType, Deserialize)]
+struct StatusReply {
+    settings: Settings,
+}
+
+#[derive(CandidType, Deserialize)]
+struct Settings {
+    wasm_memory_limit: Nat,
+}
+
+/// Returns the limit of a canister's heap (bytes; 0: none); `None` if it does not fit 64 bits.
+///
+/// # Errors
+/// [`Error::Call`] if the caller is no controller of the canister.
+pub async fn heap_limit(network: &Network, canister: Principal) -> Result<Option<u64>> {
+    let id = CanisterIdRecord {
+        canister_id: canister,
+    };
+    let status: StatusReply = call(network, canister, "canister_status", (id,)).await?;
+    Ok(status.settings.wasm_memory_limit.0.try_into().ok())
 }
 
 async fn call<T: CandidType + DeserializeOwned>(

@@ -1,24 +1,29 @@
 //! A model on this machine: one file, the files of a split model, or a name this project knows.
 
-use crate::{Error, Result};
+use crate::file_kind::{self, HEAD_BYTES};
+use crate::{Error, Result, folders};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weights::source::{FileSource, SourceError};
-use weights::split::{self, Joined, Merged};
+use weights::gguf::source::{FileSource, SourceError};
+use weights::gguf::split::{self, Joined, Merged};
 use weights::{ByteSource, GgufFile};
 
 /// A model that this project knows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// Name on the command line.
     pub name: &'static str,
+    /// Name of its file.
     pub file: &'static str,
-    /// Lower-case hexadecimal.
+    /// SHA-256 of its file (lower-case hexadecimal).
     pub sha256: &'static str,
+    /// Size of its file (bytes).
     pub bytes: u64,
+    /// What it is, in a line.
     pub about: &'static str,
 }
 
-/// The models known by name; scripts/fetch-model gets them.
+/// The models known by name; scripts/fetch-model downloads them.
 pub const KNOWN: [Known; 2] = [
     Known {
         name: "smollm2-135m",
@@ -36,11 +41,9 @@ pub const KNOWN: [Known; 2] = [
     },
 ];
 
-/// Where scripts/fetch-model keeps models.
+/// Returns the folder in which scripts/fetch-model keeps models; `None` if there is no home folder.
 pub fn cache() -> Option<PathBuf> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    Some(cache.or_else(home)?.join("llm-canister/models"))
+    Some(folders::cache()?.join("models"))
 }
 
 /// A model's bytes, wherever they are.
@@ -49,11 +52,11 @@ pub type Source = Arc<dyn ByteSource + Send + Sync>;
 /// A model that can be uploaded.
 #[derive(Clone)]
 pub struct ModelFile {
-    /// What it is called in the canister.
+    /// Its name in the canister.
     pub name: String,
     /// The files it was opened from.
     pub paths: Vec<PathBuf>,
-    /// What its SHA-256 has to be, of a known model.
+    /// SHA-256 that it must have (lower-case hexadecimal), if it is a known model.
     pub sha256: Option<&'static str>,
     source: Source,
 }
@@ -65,11 +68,14 @@ impl std::fmt::Debug for ModelFile {
 }
 
 impl ModelFile {
-    /// Opens a model: a file; the first of a split model's files (the others are found by their
-    /// names); all of its files in order, split as GGUF or cut by size; or a known name.
+    /// Opens a model: a file; the first file of a split model (the others are found by their names); all
+    /// of its files in order, split as GGUF or cut by size; or a known name.
+    ///
+    /// # Errors
+    /// [`Error::File`] if a file cannot be read, [`Error::BadFile`] for a part that is not the first.
     pub fn open(what: &[PathBuf]) -> Result<Self> {
         let [first, others @ ..] = what else {
-            return Err(Error::Unsupported("which model file?".into()));
+            return Err(Error::Unsupported("no model file is given".into()));
         };
         if others.is_empty()
             && !first.exists()
@@ -80,7 +86,7 @@ impl ModelFile {
         let mut paths = what.to_vec();
         if others.is_empty() {
             let file = open(first)?;
-            // What is no GGUF file at all the canister refuses.
+            // `check` refuses files that are not GGUF.
             let count = GgufFile::read(&file).map_or(1, |file| split::parts(&file));
             if count > 1 {
                 paths = siblings(first, count)?;
@@ -91,7 +97,7 @@ impl ModelFile {
             .map(|path| open(path))
             .collect::<Result<Vec<_>>>()?;
         let is_split = |part| GgufFile::read(part).is_ok_and(|file| split::parts(&file) > 1);
-        // A single file is joined of one part.
+        // A single file is one part.
         let source: Source = match parts.len() > 1 && parts.iter().all(is_split) {
             true => {
                 let merged = Merged::new(parts).map_err(|error| Error::BadFile {
@@ -114,7 +120,7 @@ impl ModelFile {
         let path = cache().unwrap_or_default().join(known.file);
         if !path.exists() {
             return Err(Error::Unsupported(format!(
-                "{} is not in {}: scripts/fetch-model {} gets it",
+                "{} is not in {}: run scripts/fetch-model {}",
                 known.file,
                 path.parent().unwrap_or(Path::new("")).display(),
                 known.name
@@ -126,17 +132,20 @@ impl ModelFile {
         })
     }
 
-    /// Its bytes.
+    /// Returns its bytes.
     pub fn source(&self) -> &(dyn ByteSource + Send + Sync) {
         self.source.as_ref()
     }
 
-    /// Bytes in all.
+    /// Returns its size (bytes).
     pub fn bytes(&self) -> u64 {
         self.source.len()
     }
 
-    /// Reads bytes.
+    /// Fills `buf` from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] if the range is not within the file or cannot be read.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.source
             .read_at(offset, buf)
@@ -147,39 +156,79 @@ impl ModelFile {
         self.bad(error.to_string())
     }
 
-    /// An error about this model.
+    /// Returns what the file is, and what to do, if it does not begin as a GGUF file that can be read.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] if it cannot be read.
+    pub fn kind(&self) -> Result<Option<String>> {
+        let mut head = vec![0; (self.bytes() as usize).min(HEAD_BYTES)];
+        self.read(0, &mut head)?;
+        Ok(file_kind::describe(&head))
+    }
+
+    /// Returns an error about this model: it is not what it should be.
     pub fn bad(&self, reason: String) -> Error {
         Error::BadFile {
-            path: self.paths.first().cloned().unwrap_or_default(),
+            path: self.path(),
             reason,
         }
+    }
+
+    /// Returns an error about this model: the canister would refuse it.
+    pub(crate) fn refused(&self, source: interface::Error) -> Error {
+        Error::Model {
+            path: self.path(),
+            source,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.paths.first().cloned().unwrap_or_default()
     }
 }
 
 fn open(path: &Path) -> Result<FileSource> {
+    if path.is_dir() {
+        return Err(Error::BadFile {
+            path: path.into(),
+            reason: "this is a folder: give a GGUF file in it".into(),
+        });
+    }
     FileSource::open(path).map_err(Error::file(path))
 }
 
-/// The files of a split model, from the name of the first: name-00001-of-00003.gguf.
+/// Returns the files of a split model, from the name of the first: name-00001-of-00003.gguf.
 fn siblings(first: &Path, count: u64) -> Result<Vec<PathBuf>> {
     let name = first.file_name().unwrap_or_default().to_string_lossy();
     let Some(stem) = name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) else {
         return Err(Error::BadFile {
             path: first.into(),
             reason: format!(
-                "it is one of {count} parts: give the first (…-00001-of-{count:05}.gguf) or all of them"
+                "this is one of the {count} parts of a split model: give the first one \
+                 (…-00001-of-{count:05}.gguf), or all of them in order"
             ),
         });
     };
     let path = |n| first.with_file_name(format!("{stem}-{n:05}-of-{count:05}.gguf"));
-    Ok((1..=count).map(path).collect())
+    let paths: Vec<PathBuf> = (1..=count).map(path).collect();
+    match paths.iter().find(|path| !path.exists()) {
+        None => Ok(paths),
+        Some(missing) => Err(Error::BadFile {
+            path: first.into(),
+            reason: format!(
+                "this is the first of the {count} parts of a split model, and {} is missing: download \
+                 all parts into one folder",
+                missing.display()
+            ),
+        }),
+    }
 }
 
-/// A file's name without what says which part it is.
+/// Returns a file's name without the number of the part.
 fn whole_name(first: &Path, parts: bool) -> Result<String> {
     let name = first.file_name().ok_or_else(|| Error::BadFile {
         path: first.into(),
-        reason: "not a file".into(),
+        reason: "this is not a file".into(),
     })?;
     let name = name.to_string_lossy().into_owned();
     if !parts {

@@ -5,25 +5,42 @@ use ic_agent::{Agent, Identity};
 use std::sync::Arc;
 use url::{Host, Url};
 
-/// Where a local replica listens unless told otherwise.
+/// Default address of a local replica.
 pub const LOCAL: &str = "http://127.0.0.1:4943";
-/// The IC's own entry point.
+/// Address of the IC.
 pub const MAINNET: &str = "https://icp-api.io";
 
 /// A connection whose certificates and query signatures are verified.
 #[derive(Clone)]
 pub struct Network {
+    /// Makes the calls.
     pub agent: Agent,
+    /// Its address.
     pub url: Url,
-    /// Whether this is a replica on this machine: its root key was asked of itself.
+    /// `true` for a replica on this machine, whose root key was fetched from itself.
     pub local: bool,
 }
 
 impl Network {
-    /// Connects to an address (or to `ic` or `local`). On loopback the root key is fetched; elsewhere
-    /// only the IC's own is trusted.
+    /// Connects to an address, or to `ic` or `local`. The root key of a replica on this machine is fetched;
+    /// elsewhere only that of the IC is trusted.
+    ///
+    /// ```no_run
+    /// use ic_agent::identity::AnonymousIdentity;
+    /// use loader::Network;
+    /// use std::sync::Arc;
+    ///
+    /// # async fn example() -> loader::Result<()> {
+    /// let network = Network::connect("http://127.0.0.1:4943", Arc::new(AnonymousIdentity)).await?;
+    /// assert!(network.local);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Url`] for what is no address, [`Error::Call`] if a local replica does not answer.
     pub async fn connect(address: &str, identity: Arc<dyn Identity>) -> Result<Self> {
-        let url = parse(address)?;
+        let url = url(address)?;
         let local = is_loopback(&url);
         let agent = Agent::builder()
             .with_url(url.as_str())
@@ -41,12 +58,19 @@ impl Network {
     }
 }
 
-/// Whether an address (or `local`) means this machine.
+/// Returns `true` if an address, or `local`, means this machine.
+///
+/// # Errors
+/// [`Error::Url`] for what is no address.
 pub fn is_local(address: &str) -> Result<bool> {
-    Ok(is_loopback(&parse(address)?))
+    Ok(is_loopback(&url(address)?))
 }
 
-fn parse(address: &str) -> Result<Url> {
+/// Returns the URL of an address, or of `ic` or `local`.
+///
+/// # Errors
+/// [`Error::Url`] for what is no address.
+pub fn url(address: &str) -> Result<Url> {
     let address = match address {
         "local" => LOCAL,
         "ic" => MAINNET,
@@ -58,7 +82,7 @@ fn parse(address: &str) -> Result<Url> {
     };
     let url = Url::parse(address).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(bad("no http or https address".into()));
+        return Err(bad("expected http or https".into()));
     }
     Ok(url)
 }

@@ -1,43 +1,50 @@
-//! What a generation took, in instructions and cycles.
+//! What a generation cost, in instructions and cycles.
 
 use crate::generate::Finished;
-use crate::prices;
-use crate::types::{FileInfo, Finish, GenerationState};
+use interface::{FileInfo, Finish, GenerationState, prices};
 use serde::Serialize;
 
 /// A finished generation in figures; serialises to the object that `--json` prints.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Id of the generation.
     pub id: u64,
+    /// Name of the model's file.
     pub model: String,
-    /// Lower-case hexadecimal.
+    /// SHA-256 of the model's file (lower-case hexadecimal).
     pub model_sha256: String,
+    /// Why it ended.
     pub finish: Option<Finish>,
+    /// Seed of its random numbers.
     pub seed: u64,
+    /// Length of the prompt (tokens).
     pub prompt_tokens: u32,
-    /// Of the prompt, what needed not be read again.
+    /// Prompt tokens that were in the cache.
     pub cached_tokens: u32,
+    /// Length of the answer (tokens).
     pub generated_tokens: u32,
+    /// The answer.
     pub text: String,
+    /// The answer's tokens.
     pub token_ids: Vec<u32>,
-    /// Messages the generation took part in.
+    /// Slices, each a message in a round of its own.
     pub rounds: u32,
-    /// Instructions.
+    /// Most instructions of one message.
     pub max_message_instructions: u64,
-    /// Instructions.
+    /// Instructions of a prompt token that was not in the cache.
     pub instructions_per_prompt_token: u64,
-    /// Instructions.
+    /// Instructions of a generated token.
     pub instructions_per_generated_token: u64,
     /// Price of the whole generation on a 13-node subnet.
     pub cycles: u64,
-    /// Price of a million generated tokens at this rate; `None` where none was generated.
+    /// Price of a million generated tokens at this rate; `None` if none was generated.
     pub cycles_per_million_tokens: Option<u64>,
-    /// Wall time of the whole, as the client saw it.
+    /// Duration of the whole, measured here.
     pub seconds: f64,
 }
 
 impl Report {
-    /// Works the figures out.
+    /// Computes the figures of a generation that took `seconds` seconds.
     pub fn new(generation: Finished, model: Option<&FileInfo>, seconds: f64) -> Self {
         let per = |total: u64, count: u32| total / u64::from(count.max(1));
         let instructions = generation.prompt_instructions + generation.generate_instructions;
@@ -73,7 +80,7 @@ impl Report {
         }
     }
 
-    /// The figures as lines of a name and a value, for people.
+    /// Returns the figures as lines of a name and a value, for people.
     pub fn table(&self) -> String {
         let million = self.cycles_per_million_tokens.map_or_else(
             || "-".into(),
@@ -106,9 +113,9 @@ impl Report {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+/// Returns `1234567` as `1,234,567`.
+pub fn grouped(number: impl Into<u128>) -> String {
+    let digits = number.into().to_string();
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
         if position > 0 && (digits.len() - position).is_multiple_of(3) {
@@ -119,7 +126,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number in units of 10^`power`, with two decimals.
+/// Returns a number in units of 10^`power`, with two decimals.
 fn decimals(number: u64, power: u32) -> String {
     format!("{:.2}", number as f64 / 10f64.powi(power as i32))
 }
@@ -197,9 +204,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(0u64), "0");
+        assert_eq!(grouped(999u64), "999");
+        assert_eq!(grouped(1_000u32), "1,000");
+        assert_eq!(grouped(1_234_567u128), "1,234,567");
     }
 }

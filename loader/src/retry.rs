@@ -1,17 +1,20 @@
-//! Doing a call again when it may succeed a little later.
+//! Repeating calls that may succeed a little later.
 
 use crate::{Error, Result};
 use std::time::Duration;
 
-/// Tries of one call, the first included.
+/// Attempts at one call, the first included.
 const TRIES: u32 = 8;
 // Tests of this crate do not wait that long.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Runs `call` until it succeeds, fails for good, or has failed [`TRIES`] times; tells `failed` of
-/// each failure that another try follows.
-pub async fn retry<T, F>(mut failed: impl FnMut(&Error), mut call: impl FnMut() -> F) -> Result<T>
+/// Runs `call` until it succeeds, fails for good, or has failed [`TRIES`] times. `failed` gets each failure
+/// that is followed by another attempt.
+pub(crate) async fn retry<T, F>(
+    mut failed: impl FnMut(&Error),
+    mut call: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -30,10 +33,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types;
     use std::cell::Cell;
 
-    async fn tries(failures: u32, error: types::Error) -> (u32, bool) {
+    async fn tries(failures: u32, error: interface::Error) -> (u32, bool) {
         let count = Cell::new(0);
         let outcome = retry(
             |_| (),
@@ -56,7 +58,7 @@ mod tests {
 
     #[tokio::test]
     async fn tries_again_when_that_may_help() {
-        let busy = || types::Error::Busy(String::new());
+        let busy = || interface::Error::Busy(String::new());
         assert_eq!(tries(0, busy()).await, (1, true));
         assert_eq!(tries(3, busy()).await, (4, true));
         assert_eq!(tries(100, busy()).await, (TRIES, false));
@@ -64,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn gives_up_at_once_when_it_will_not() {
-        let refused = types::Error::Unauthorized(String::new());
+        let refused = interface::Error::Unauthorized(String::new());
         assert_eq!(tries(100, refused).await, (1, false));
     }
 }

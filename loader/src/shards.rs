@@ -1,17 +1,17 @@
-//! A model file as shards: read in pieces, never whole in memory.
+//! A model file in chunks: read in pieces, never as a whole.
 
 use crate::Result;
 use crate::model_file::ModelFile;
-use crate::types::Manifest;
+use interface::Manifest;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
 
-/// Bytes of a chunk unless told otherwise: an ingress message has 2 MiB, its envelope included.
-pub const DEFAULT_CHUNK_SIZE: u32 = 1_900_000;
+/// Default size of a chunk (bytes): an ingress message has at most 2 MiB, with its envelope.
+pub const DEFAULT_CHUNK_SIZE: u32 = interface::limits::CHUNK_BYTES;
 
-/// A model file and what an upload announces of it.
+/// A model file and its manifest.
 #[derive(Clone, Debug)]
 pub struct ShardedFile {
     model: ModelFile,
@@ -20,20 +20,27 @@ pub struct ShardedFile {
 
 impl ShardedFile {
     /// Reads a file once and hashes it; see [`Self::of`].
+    ///
+    /// # Errors
+    /// Those of [`Self::of`], and of [`ModelFile::open`].
     pub fn open(path: &Path, chunk_size: u32, progress: impl FnMut(u64, u64)) -> Result<Self> {
         Self::of(ModelFile::open(&[path.into()])?, chunk_size, progress)
     }
 
     /// Reads a model once and hashes it. `progress` gets the bytes read so far and in all.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] if the file cannot be read or uploaded, if the size of a chunk is out of
+    /// range, or if a known model has another SHA-256.
     pub fn of(
         model: ModelFile,
         chunk_size: u32,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        if chunk_size == 0 || chunk_size > weights::manifest::MAX_CHUNK_BYTES {
-            let most = weights::manifest::MAX_CHUNK_BYTES;
+        if chunk_size == 0 || chunk_size > interface::limits::MAX_CHUNK_BYTES {
+            let most = interface::limits::MAX_CHUNK_BYTES;
             return Err(model.bad(format!(
-                "chunks must have 1 to {most} bytes, not {chunk_size}"
+                "expected chunks of 1 to {most} bytes, got {chunk_size}"
             )));
         }
         let size = model.bytes();
@@ -46,60 +53,55 @@ impl ShardedFile {
             let chunk = &mut buffer[..length];
             model.read(done, chunk)?;
             sha256.update(&*chunk);
-            checksums.push(weights::manifest::checksum(chunk));
+            checksums.push(interface::checksum(chunk));
             done += length as u64;
             progress(done, size);
         }
-        let announced = weights::Manifest {
+        let manifest = Manifest {
             name: model.name.clone(),
             size,
             chunk_size,
-            sha256: sha256.finalize().into(),
+            sha256: ByteBuf::from(sha256.finalize().to_vec()),
             checksums,
         };
-        announced
+        manifest
             .validate()
             .map_err(|error| model.bad(error.to_string()))?;
-        if let Some(known) = model.sha256.filter(|k| *k != hex::encode(announced.sha256)) {
+        if let Some(known) = model.sha256.filter(|k| *k != hex::encode(&manifest.sha256)) {
             return Err(model.bad(format!(
-                "its SHA-256 is {}, that of this model is {known}: fetch it again",
-                hex::encode(announced.sha256)
+                "expected SHA-256 {known}, got {}: fetch the file again",
+                hex::encode(&manifest.sha256)
             )));
         }
-        let manifest = Manifest {
-            name: announced.name,
-            size: announced.size,
-            chunk_size: announced.chunk_size,
-            sha256: ByteBuf::from(announced.sha256),
-            checksums: announced.checksums,
-        };
         Ok(Self { model, manifest })
     }
 
-    /// What the upload announces.
+    /// Returns what the upload announces.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     fn range(&self, index: u32) -> Range<u64> {
         let m = &self.manifest;
-        weights::manifest::chunk_range(m.size, m.chunk_size, index).unwrap_or(m.size..m.size)
+        interface::chunk_range(m.size, m.chunk_size, index).unwrap_or(m.size..m.size)
     }
 
-    /// Bytes of chunk `index`; 0 past the end.
+    /// Returns the size of chunk `index` (bytes); 0 past the end.
     pub fn chunk_len(&self, index: u32) -> u64 {
         let range = self.range(index);
         range.end - range.start
     }
 
-    /// Reads chunk `index`. Fails where the file is no longer what it was when it was hashed.
+    /// Reads chunk `index`.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] if the file has changed since it was hashed.
     pub fn chunk(&self, index: u32) -> Result<Vec<u8>> {
         let range = self.range(index);
         let mut data = vec![0; (range.end - range.start) as usize];
         let read = self.model.read(range.start, &mut data);
         let same = read.is_ok()
-            && self.manifest.checksums.get(index as usize)
-                == Some(&weights::manifest::checksum(&data));
+            && self.manifest.checksums.get(index as usize) == Some(&interface::checksum(&data));
         if !same {
             return Err(self
                 .model

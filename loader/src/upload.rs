@@ -1,33 +1,38 @@
 //! Sending a model file, and watching the canister make it ready.
 
+use crate::check;
 use crate::model_file::ModelFile;
+use crate::plan::Plan;
 use crate::retry::retry;
 use crate::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
-use crate::types::{Chunk, Error as CanisterError, ModelEntry, ModelStatus, Models, Phase, Range};
 use crate::window::Window;
 use crate::{Client, Error, Result};
-use serde_bytes::ByteBuf;
+use interface::limits::DEFAULT_ALIAS;
+use interface::{Error as CanisterError, ModelEntry, ModelStatus, Models, Phase, Range};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Between two looks at the status.
+/// Pause between two queries of the status.
 const WATCH: Duration = Duration::from_millis(300);
 
 /// How to upload.
 #[derive(Clone, Debug)]
 pub struct UploadOptions {
-    /// Bytes of a chunk; an upload that is resumed keeps its own.
+    /// Size of a chunk (bytes); an upload that is resumed keeps its own.
     pub chunk_size: u32,
-    /// Chunks on their way at once; `None`: as many as are worth it.
+    /// Chunks in flight at the same time; `None`: as many as make the upload faster.
     pub parallel: Option<usize>,
-    /// The model takes the place of the default one, which is deleted when nothing runs on it any
-    /// more; an unfinished upload of another file is dropped.
+    /// The model replaces the default one, which is deleted once nothing runs on it; an unfinished upload
+    /// of another file is dropped.
     pub replace: bool,
-    /// An alias that is to mean the model when it is ready.
+    /// An alias that will mean the model when it is ready.
     pub alias: Option<String>,
+    /// Checks the model, and room and cycles in the canister, before anything is sent. Without it only the
+    /// canister checks the file, after it was sent.
+    pub check: bool,
 }
 
 impl Default for UploadOptions {
@@ -37,6 +42,7 @@ impl Default for UploadOptions {
             parallel: None,
             replace: false,
             alias: None,
+            check: true,
         }
     }
 }
@@ -44,22 +50,58 @@ impl Default for UploadOptions {
 /// What an upload is doing.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// The file is read and hashed (bytes).
-    Hashing { done: u64, total: u64 },
-    /// Chunks are sent (bytes). Those stored by an earlier try count as done.
-    Sending { done: u64, total: u64 },
+    /// The file is read and hashed.
+    Hashing {
+        /// Bytes hashed so far.
+        done: u64,
+        /// Size of the file (bytes).
+        total: u64,
+    },
+    /// Chunks are sent.
+    Sending {
+        /// Bytes stored so far, those of an earlier attempt included.
+        done: u64,
+        /// Size of the file (bytes).
+        total: u64,
+    },
     /// A call failed and is tried again.
-    Retrying { reason: String },
+    Retrying {
+        /// Why it failed.
+        reason: String,
+    },
     /// The canister works on the stored file.
     Model(Box<ModelStatus>),
-    /// The model is ready; an alias comes to mean it, or another model is deleted.
-    Switching { what: String },
+    /// An alias is pointed at the model, or another model is deleted.
+    Switching {
+        /// What is done, in a sentence.
+        what: String,
+    },
 }
 
-/// The alias of callers who name no model.
-const DEFAULT_ALIAS: &str = "default";
-
 /// Uploads a file and waits until its model is ready; see [`upload_model`].
+///
+/// ```no_run
+/// use loader::upload::{Progress, UploadOptions, upload};
+/// use std::path::Path;
+///
+/// # async fn example(client: &loader::Client) -> loader::Result<()> {
+/// let options = UploadOptions {
+///     alias: Some("small".into()),
+///     ..UploadOptions::default()
+/// };
+/// let status = upload(client, Path::new("model.gguf"), &options, |progress| {
+///     if let Progress::Sending { done, total } = progress {
+///         println!("{done} of {total} bytes");
+///     }
+/// })
+/// .await?;
+/// println!("{}", status.phase);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`upload_model`], and of [`ModelFile::open`].
 pub async fn upload(
     client: &Client,
     path: &Path,
@@ -69,14 +111,24 @@ pub async fn upload(
     upload_model(client, ModelFile::open(&[path.into()])?, options, progress).await
 }
 
-/// Uploads a model and waits until it is ready, or stored beside the one in use. May be interrupted at
-/// any moment and called again: what the canister has is not sent twice.
+/// Uploads a model and waits until it is ready, or stored beside the one in use. It can be interrupted at
+/// any moment and called again: nothing is sent twice.
+///
+/// # Errors
+/// - [`Error::Model`] and [`Error::BadFile`] before anything is sent: the canister could not run it.
+/// - [`Error::Canister`] with `OutOfMemory` or `LowCycles` before anything is sent, with `WrongPhase` if
+///   another upload is unfinished, and with what the canister says of the stored file.
 pub async fn upload_model(
     client: &Client,
     model: ModelFile,
     options: &UploadOptions,
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<ModelStatus> {
+    let plan = if options.check {
+        Some(Plan::of(&model)?)
+    } else {
+        None
+    };
     let before = client.models().await?;
     let chunk_size = chunk_size(model.bytes(), &before, options);
     let file = ShardedFile::of(model, chunk_size, |done, total| {
@@ -92,8 +144,8 @@ pub async fn upload_model(
         let other = other.map_or("", |stored| stored.name.as_str());
         if !options.replace {
             return Err(Error::Canister(CanisterError::WrongPhase {
-                phase: format!("Uploading another file ({other})"),
-                hint: "finish that first, or drop it with --replace".into(),
+                phase: format!("Uploading (another file, {other})"),
+                hint: "finish it first, or drop it with --replace".into(),
             }));
         }
         progress(Progress::Switching {
@@ -105,6 +157,9 @@ pub async fn upload_model(
         entry.sha256 == sha256 && !matches!(entry.status.phase, Phase::Uploading | Phase::Failed)
     };
     if !before.models.iter().any(|entry| there(&entry)) {
+        if let Some(plan) = &plan {
+            check::room(client, plan, &before, &sha256).await?;
+        }
         retry(
             |error| progress(retrying(error)),
             || client.upload_begin(manifest),
@@ -126,7 +181,7 @@ pub async fn upload_model(
         None => status,
         Some(alias) => {
             progress(Progress::Switching {
-                what: format!("{alias} comes to mean {}", name_of(&status)),
+                what: format!("switching {alias} to {}", name_of(&status)),
             });
             set_alias(client, alias, &name).await?;
             settled(client, alias, |s| {
@@ -138,9 +193,11 @@ pub async fn upload_model(
     if options.replace {
         let old = before.aliases.iter().find(|a| a.alias == DEFAULT_ALIAS);
         let old = old.map(|a| &a.model_sha256).filter(|old| **old != sha256);
+        let models = client.models().await?;
+        let old = old.filter(|old| models.models.iter().any(|m| m.sha256 == **old));
         if let Some(old) = old.map(hex::encode) {
             progress(Progress::Switching {
-                what: "deleting the model of before, when its generations have ended".into(),
+                what: "deleting the previous model when its generations have ended".into(),
             });
             delete_unused(client, &old).await?;
         }
@@ -156,12 +213,20 @@ fn name_of(status: &ModelStatus) -> String {
         .map_or_else(String::new, |file| file.name.clone())
 }
 
-/// Lets an alias mean a model (any name of it) as soon as that is ready; see [`settled`].
+/// Points an alias at a model (named as in [`interface::AliasSetArgs`]) as soon as that is ready; see
+/// [`settled`].
+///
+/// # Errors
+/// [`Error::Canister`] with `NotFound` if there is no such model.
 pub async fn set_alias(client: &Client, alias: &str, model: &str) -> Result<()> {
     retry(|_| (), || client.alias_set(alias, model)).await
 }
 
-/// Waits until an alias means what it is to mean, and that is ready.
+/// Waits until an alias has been switched to its next model, if it has one, and that is ready. Returns the
+/// model's status.
+///
+/// # Errors
+/// [`Error::Canister`] with `NotFound` if there is no such alias, or with the reason why the model failed.
 pub async fn settled(
     client: &Client,
     alias: &str,
@@ -185,11 +250,12 @@ pub async fn settled(
 }
 
 fn failure(status: &ModelStatus) -> Error {
-    let unknown = || CanisterError::InvalidModel("the canister gives no reason".into());
+    let unknown = || CanisterError::InvalidModel("the canister does not say why".into());
     Error::Canister(status.error.clone().unwrap_or_else(unknown))
 }
 
-/// Deletes a model that no alias means, as soon as its generations have ended.
+/// Deletes a model that no alias means, as soon as its generations have ended. A model that is not there
+/// any more is deleted.
 async fn delete_unused(client: &Client, model: &str) -> Result<()> {
     loop {
         match client.model_delete(model, false).await {
@@ -197,18 +263,20 @@ async fn delete_unused(client: &Client, model: &str) -> Result<()> {
                 let models = client.models().await?;
                 let entry = (models.models.iter()).find(|m| hex::encode(&m.sha256) == model);
                 if entry.is_none_or(|entry| entry.generations == 0) {
-                    // Another alias means it: it stays.
+                    // Another alias means it, so it stays.
                     return Err(Error::Canister(CanisterError::Busy(text)));
                 }
                 tokio::time::sleep(WATCH).await;
             }
+            // Beginning an upload drops models that failed.
+            Err(Error::Canister(CanisterError::NotFound(_))) => return Ok(()),
             Err(error) if error.is_transient() => tokio::time::sleep(WATCH).await,
             outcome => return outcome,
         }
     }
 }
 
-/// The canister has hashed the file itself: its subnet certifies that it holds exactly this one.
+/// Checks that the subnet certifies that the canister holds exactly this file, which it hashed itself.
 async fn certify(client: &Client, sha256: &[u8]) -> Result<()> {
     let models = retry(|_| (), || client.models_certified()).await?;
     let verified = |m: &ModelEntry| {
@@ -222,13 +290,15 @@ async fn certify(client: &Client, sha256: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::Canister(CanisterError::NotFound(format!(
-        "the canister does not hold {} any more",
+        "the canister no longer holds {}",
         hex::encode(sha256)
     ))))
 }
 
-/// Waits until the model of a file is ready, or stored; fails with the canister's error where it
-/// cannot be.
+/// Waits until the model of a file is ready or stored. Returns its status.
+///
+/// # Errors
+/// [`Error::Canister`] with the reason why the model failed, or if it was dropped.
 pub async fn watch(
     client: &Client,
     sha256: &[u8],
@@ -239,7 +309,7 @@ pub async fn watch(
         let entry = models.models.into_iter().find(|m| m.sha256 == sha256);
         let status = entry.map(|entry| entry.status).ok_or_else(|| {
             Error::Canister(CanisterError::NotFound(
-                "the model was dropped meanwhile".into(),
+                "the model was dropped in the meantime".into(),
             ))
         })?;
         progress(&status);
@@ -248,8 +318,8 @@ pub async fn watch(
             Phase::Failed => return Err(failure(&status)),
             Phase::Empty | Phase::Uploading => {
                 return Err(Error::Canister(CanisterError::WrongPhase {
-                    phase: format!("{:?}", status.phase),
-                    hint: "upload one".into(),
+                    phase: status.phase.name(),
+                    hint: "upload a model".into(),
                 }));
             }
             Phase::Verifying | Phase::Preparing | Phase::Restoring => {
@@ -259,7 +329,7 @@ pub async fn watch(
     }
 }
 
-/// An upload that is resumed has to announce what it announced first.
+/// Returns the size of chunks (bytes): an upload that is resumed must keep the one that it began with.
 fn chunk_size(size: u64, before: &Models, options: &UploadOptions) -> u32 {
     let unfinished = before
         .models
@@ -276,13 +346,13 @@ fn retrying(error: &Error) -> Progress {
     }
 }
 
-/// An error without the backtrace that may follow.
+/// Returns an error's text without the backtrace that may follow.
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_string()
 }
 
-/// Sends what is missing, again and again until nothing is: the canister knows what it has.
+/// Sends what is missing until nothing is: the canister knows what it has.
 async fn send_missing(
     client: &Client,
     file: &Arc<ShardedFile>,
@@ -292,7 +362,7 @@ async fn send_missing(
     let total = file.manifest().size;
     let mut window = Window::new(parallel);
     loop {
-        // Asked as an update: what another run has sent and the subnet has taken in comes before it.
+        // As an update call it comes after everything that another run has sent.
         let missing = retry(
             |error| progress(retrying(error)),
             || client.upload_missing_certified(),
@@ -335,13 +405,13 @@ async fn send_missing(
     }
 }
 
-/// The chunk indices of all ranges, in order.
+/// Returns the numbers of all chunks in ranges, in order.
 fn indices(ranges: &[Range]) -> impl Iterator<Item = u32> + Clone + use<> {
     let ranges = ranges.to_vec();
     ranges.into_iter().flat_map(|range| range.start..range.end)
 }
 
-/// Sends one chunk until it is stored; gives its length in bytes.
+/// Sends one chunk until it is stored. Returns its length (bytes).
 async fn send(
     client: Client,
     file: Arc<ShardedFile>,
@@ -350,15 +420,11 @@ async fn send(
 ) -> Result<u64> {
     let data = file.chunk(index)?;
     let bytes = data.len() as u64;
-    let chunk = Chunk {
-        index,
-        data: ByteBuf::from(data),
-    };
     let failed = |error: &Error| {
-        // Nobody listens any more once another chunk has failed for good.
+        // Nobody listens once another chunk has failed for good.
         let _ = failures.send(format!("chunk {index}: {}", first_line(error)));
     };
-    retry(failed, || client.upload_chunk(&chunk)).await?;
+    retry(failed, || client.upload_chunk(index, &data)).await?;
     Ok(bytes)
 }
 

@@ -1,32 +1,32 @@
-//! How many chunks are on their way at once: as many as make the upload faster, fewer when calls fail.
+//! How many chunks are in flight at the same time: as many as make the upload faster, fewer when calls fail.
 
 use std::time::Instant;
 
-/// Most chunks on their way at once: the memory they take here stays below 64 MB.
+/// Most chunks in flight: their memory stays below 64 MB.
 const MOST: usize = 32;
 const FIRST: usize = 4;
-/// More at once is worth it if the rate grows by this much.
+/// A larger window is kept if the rate grows by this factor.
 const GAIN: f64 = 1.05;
-/// Windows after which a larger one is tried again.
+/// Number of windows after which a larger one is tried again.
 const AGAIN: u32 = 16;
 
 /// The window of an upload.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     size: usize,
     fixed: bool,
-    /// Bytes a second of the last window that was faster than those before.
+    /// Rate of the last window that was faster than those before (bytes per second).
     best: f64,
     began: Instant,
     bytes: u64,
     chunks: usize,
-    /// Windows since the size last changed.
+    /// Number of windows since the size changed.
     since: u32,
 }
 
 impl Window {
-    /// Always `fixed` chunks, or as many as are worth it.
-    pub fn new(fixed: Option<usize>) -> Self {
+    /// A window of always `fixed` chunks; `None`: of as many as make the upload faster.
+    pub(crate) fn new(fixed: Option<usize>) -> Self {
         Self {
             size: fixed.map_or(FIRST, |n| n.max(1)),
             fixed: fixed.is_some(),
@@ -38,13 +38,13 @@ impl Window {
         }
     }
 
-    /// Chunks that may be on their way now.
-    pub fn size(&self) -> usize {
+    /// Returns how many chunks may be in flight now.
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// A chunk has arrived.
-    pub fn sent(&mut self, bytes: u64) {
+    /// Notes that a chunk has arrived.
+    pub(crate) fn sent(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.chunks += 1;
         if !self.fixed && self.chunks >= 2 * self.size {
@@ -62,8 +62,8 @@ impl Window {
         self.begin();
     }
 
-    /// A chunk has failed and is tried again.
-    pub fn failed(&mut self) {
+    /// Notes that a chunk has failed and is tried again.
+    pub(crate) fn failed(&mut self) {
         if !self.fixed {
             self.best = 0.0;
             self.resize((self.size / 2).max(1));

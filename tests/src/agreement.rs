@@ -51,7 +51,7 @@ impl Agreement {
 
 /// Index of the largest.
 pub fn top(logits: &[f32]) -> usize {
-    engine::sampler::argmax(logits) as usize
+    engine::inference::sampler::argmax(logits) as usize
 }
 
 /// How far the largest logit is above the second.

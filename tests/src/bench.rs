@@ -6,9 +6,9 @@ use crate::{Testbed, upload_file};
 use anyhow::{Context, Result, ensure};
 use candid::{Decode, Encode, Principal};
 use ic_agent::Identity;
+use interface::{Generation, GenerationArgs, Input, Phase};
 use loader::Client;
 use loader::management::{self, Mode};
-use loader::types::{Generation, GenerationRequest, Input, Phase};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub type Figures = BTreeMap<String, f64>;
 /// Text the prompts are cut from: long enough for every context.
 const TEXT: &str = include_str!("../data/alice.txt");
 /// The budget of a round in normal use.
-const ROUND: u64 = 1_900_000_000;
+const ROUND: u64 = interface::limits::SLICE_INSTRUCTIONS;
 
 /// Takes a stage's name, its instructions by function, and all there were.
 pub type TakeProfile<'a> = &'a dyn Fn(&str, Profile, u64);
@@ -56,7 +56,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
         (plan.progress)(&format!("  {name} {value:.3}"));
         figures.insert(name.into(), value);
     };
-    let source = weights::source::FileSource::open(plan.file)?;
+    let source = weights::gguf::source::FileSource::open(plan.file)?;
     let header = weights::GgufFile::read(&source)?;
     let tokenizer = engine::Tokenizer::from_gguf(&source, &header)?;
     let config = engine::Config::from_gguf(&header)?;
@@ -125,7 +125,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures> {
     put("prefill_instructions_per_weight", prefill / without_head);
 
     (plan.progress)("tokens in one update of 40 billion instructions");
-    set_budget(&bench.client, 40_000_000_000).await?;
+    set_budget(&bench.client, interface::limits::MESSAGE_INSTRUCTIONS).await?;
     let id = bench.start(2, 4_000).await?;
     let first = bench.when(id, |g| g.rounds >= 1).await?;
     put(
@@ -163,11 +163,9 @@ async fn receive_cost(file: &Path) -> Result<f64> {
     let before = totals(&testbed, bench_canister)?;
     let mut bytes = 0;
     for index in 0..4 {
-        let data = serde_bytes::ByteBuf::from(shards.chunk(index)?);
-        bytes += data.len();
-        client
-            .upload_chunk(&loader::types::Chunk { index, data })
-            .await?;
+        let chunk = shards.chunk(index)?;
+        bytes += chunk.len();
+        client.upload_chunk(index, &chunk).await?;
     }
     ensure!(
         client.status().await?.model.phase == Phase::Uploading,
@@ -243,7 +241,7 @@ impl Bench<'_> {
             self.client.canister(),
             crate::controller().sender().map_err(anyhow::Error::msg)?,
         );
-        let arg = Encode!(&GenerationRequest {
+        let arg = Encode!(&GenerationArgs {
             id,
             from_byte: 0,
             from_token: 0
@@ -258,8 +256,7 @@ impl Bench<'_> {
                 replica::QueryResult::Replied(reply) => reply,
                 replica::QueryResult::Rejected(reject) => anyhow::bail!("rejected: {reject:?}"),
             };
-            let generation =
-                Decode!(&reply, std::result::Result<Generation, loader::types::Error>)??;
+            let generation = Decode!(&reply, std::result::Result<Generation, interface::Error>)??;
             if yes(&generation) {
                 return Ok(Moment {
                     instructions,

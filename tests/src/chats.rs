@@ -1,8 +1,8 @@
 //! Short forms for asking the canister in tests.
 
 use anyhow::{Context, Result};
+use interface::{Config, ConfigPatch, Generation, Input, Options, Phase};
 use loader::generate::follow;
-use loader::types::{Config, ConfigPatch, Generation, Input, Options, Phase};
 use loader::{Client, Error};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn prompt(text: &str) -> Input {
 
 /// A chat of one user message.
 pub fn chat(text: &str) -> Input {
-    Input::Chat(vec![loader::types::Message {
+    Input::Chat(vec![interface::Message {
         role: "user".into(),
         content: text.into(),
     }])
@@ -72,7 +72,7 @@ pub async fn until(
 }
 
 /// The canister's own error of a refused call.
-pub fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Result<loader::types::Error> {
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Result<interface::Error> {
     match result {
         Err(Error::Canister(e)) => Ok(e),
         other => {

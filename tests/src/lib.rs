@@ -6,19 +6,19 @@
 
 pub mod agreement;
 pub mod bench;
-pub mod cautious;
 pub mod chats;
-pub mod direct;
+pub mod counted_load;
 mod files;
+pub mod harness;
 pub mod malicious;
-pub mod native;
+pub mod native_run;
 pub mod network;
 pub mod perplexity;
 pub mod profile;
 pub mod published;
-pub mod raw;
+pub mod raw_gguf;
 pub mod reference;
-pub mod tiny;
+pub mod tiny_model;
 
 pub use files::{folder, gemma, model, tagged, wasm};
 

@@ -5,7 +5,7 @@
 //! --record); how true they are is checked by running candle again over the first positions.
 
 use crate::agreement::{log_softmax, top};
-use crate::native::Native;
+use crate::native_run::Native;
 use crate::reference::Reference;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

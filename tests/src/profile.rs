@@ -23,11 +23,17 @@ const PARTS: [(&str, &[&str]); 9] = [
     ("sampling", &["sampler"]),
     (
         "tokenizer and text",
-        &["tokenizer", "text::", "template", "fancy_regex", "regex"],
+        &[
+            "tokenizer",
+            "text_stream::",
+            "template",
+            "fancy_regex",
+            "regex",
+        ],
     ),
     (
         "packing and hashing",
-        &["pack::", "prepare", "sha2", "hash::", "gguf", "xxh"],
+        &["pack::", "model::load", "sha2", "gguf", "xxh"],
     ),
     (
         "forward pass, rest",

@@ -1,7 +1,7 @@
 //! Published tokenizers as GGUF files have them: the words, types, merges and template of a
 //! `tokenizer.json`, around a model that is nothing but an embedding of zeros.
 
-use crate::raw::{Raw, array, text, texts};
+use crate::raw_gguf::{Raw, array, text, texts};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -103,7 +103,7 @@ impl Published {
     /// When the JSON is not as these are.
     pub fn gguf(&self, pre: &str) -> Result<Vec<u8>> {
         let words = self.words()?;
-        let mut raw = Raw::parse(&crate::tiny::smallest().bytes()?)?;
+        let mut raw = Raw::parse(&crate::tiny_model::smallest().bytes()?)?;
         let rows = words.len() as u64;
         raw.tensors.retain(|t| t.name != b"output.weight");
         let end = raw.data.len().next_multiple_of(32);

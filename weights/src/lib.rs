@@ -1,30 +1,26 @@
-//! Model files: reading GGUF from anything that can be read at an offset, the shard manifest of an
-//! upload, resumable hashing, and packing weights into the layout the kernels read.
+//! Model files: reading GGUF ([`gguf`]), packing weights into the layout that the kernels read
+//! ([`pack`]), the vector that packing and kernels are written with ([`simd`]), and the upload protocol
+//! ([`manifest`]).
 //!
-//! Nothing here knows of canisters or stable memory: a file is a [`ByteSource`].
+//! Nothing here knows about canisters or stable memory: a file is a [`ByteSource`].
+//!
+//! A new block format is a row of the table in `gguf/dtype.rs` and a function in `gguf/dequant.rs`.
 
-pub mod dequant;
-pub mod dtype;
 pub mod gguf;
-pub mod hash;
 pub mod manifest;
 pub mod pack;
 pub mod simd;
-pub mod source;
-pub mod split;
 
-pub use dtype::GgmlType;
-pub use gguf::{GgufFile, TensorInfo, Value};
+pub use gguf::{ByteSource, GgmlType, GgufFile, SourceError, TensorInfo, Value};
 pub use manifest::Manifest;
-pub use source::{ByteSource, SourceError};
 
-/// What can be wrong with a model file.
+/// Errors of reading a model file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The bytes are not a well-formed GGUF file.
     #[error("not a well-formed GGUF file: {0}")]
     Malformed(String),
-    /// Well formed, but something in it is outside what this project runs.
+    /// The file is well formed, but this project does not run it.
     #[error("{0}")]
     Unsupported(String),
     /// The source could not deliver bytes.

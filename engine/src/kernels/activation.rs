@@ -1,11 +1,21 @@
 //! The gates of the feed-forward network.
 
 use super::exp::exp;
-use crate::config::Activation;
-use weights::simd::V128;
+use weights::simd::{V128, Vector};
 
-/// `gate[i] = f(gate[i]) × up[i]`, with f the SiLU or the tanh-approximated GELU. Lengths equal
-/// and a multiple of 4.
+/// The gate of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// SwiGLU (arXiv 2002.05202): `x · sigmoid(x)`.
+    Silu,
+    /// GeGLU with the tanh approximation of GELU (arXiv 1606.08415).
+    GeluTanh,
+}
+
+/// `gate[i] = f(gate[i]) × up[i]`, with f the activation.
+///
+/// # Panics
+/// If the lengths differ. They must be multiples of 4.
 pub fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
     assert!(gate.len() == up.len(), "lengths");
     match kind {
@@ -28,7 +38,7 @@ fn each(gate: &mut [f32], up: &[f32], argument: impl Fn(V128) -> V128) {
     // e^-a for a below -80 would leave the exponential's range; the sigmoid is zero there anyway.
     let lowest = V128::splat_f32(-80.0);
     for i in (0..gate.len() & !3).step_by(4) {
-        // Safety: i + 4 <= the lengths, which are equal.
+        // SAFETY: i + 4 <= the lengths, which are equal.
         unsafe {
             let g = V128::load(gate.as_ptr().add(i));
             let a = argument(g).pmax(lowest);

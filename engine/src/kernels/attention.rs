@@ -17,22 +17,24 @@
 use super::exp::exp;
 use super::quantize::to_i16;
 use seq_macro::seq;
-use weights::pack::{ACTIVATION_NORM_MAX, ROW_NORM_MAX, VALUE_MAX};
-use weights::simd::V128;
+use weights::pack::{ACTIVATION_NORM_MAX, ROW_NORM_MAX, row_scale};
+use weights::simd::{V128, Vector};
 
+/// Head sizes that there are kernels for.
+pub const HEAD_DIMS: [usize; 7] = [16, 32, 64, 80, 96, 128, 256];
 /// Positions in a block of the cache.
 pub const BLOCK: usize = 64;
 /// The score of a position that is not seen.
 const MASKED: f32 = -1e30;
-/// Block sums of attention weights below this are left out: they would not change an `f32`.
+/// Blocks whose attention weights have a smaller sum are left out: they would not change an `f32`.
 const NEGLIGIBLE: f32 = 1e-30;
 
-/// Bytes of keys (and of values) of a unit.
+/// Returns the number of bytes of keys (and of values) of a unit.
 pub const fn half_bytes(head_dim: usize) -> usize {
     BLOCK * head_dim * 2
 }
 
-/// Bytes of a unit: keys, values, scales.
+/// Returns the number of bytes of a unit: keys, values, scales.
 pub const fn unit_bytes(head_dim: usize) -> usize {
     2 * half_bytes(head_dim) + 2 * BLOCK * 4
 }
@@ -47,7 +49,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// For heads of `head_dim`.
+    /// Returns scratch memory for heads of `head_dim`.
     pub fn new(head_dim: usize) -> Self {
         Self {
             scores: Vec::new(),
@@ -65,9 +67,9 @@ pub fn write_row(unit: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
     let half = half_bytes(n);
     let (keys, rest) = unit.split_at_mut(half);
     let (values, scales) = rest.split_at_mut(half);
-    let (k_factor, k_scale) = row_scale(k, ROW_NORM_MAX);
+    let (k_factor, k_scale) = row_factors(k, ROW_NORM_MAX);
     // Values are summed with weights that add up to a bound of their own.
-    let (v_factor, v_scale) = row_scale(v, f32::INFINITY);
+    let (v_factor, v_scale) = row_factors(v, f32::INFINITY);
     let (key_pairs, _) = keys[at / 4 * (n * 8)..].as_chunks_mut::<16>();
     let (pairs, _) = k.as_chunks::<2>();
     for (out, [a, b]) in key_pairs.iter_mut().zip(pairs) {
@@ -105,20 +107,9 @@ pub fn read_row(unit: &[u8], at: usize, k: &mut [f32], v: &mut [f32]) {
     }
 }
 
-/// The two factors of a row: to integers of at most this Euclidean norm, and back.
-fn row_scale(x: &[f32], norm_max: f32) -> (f32, f32) {
-    let (mut max, mut squares) = (V128::zero(), V128::zero());
-    let (quads, _) = x.as_chunks::<4>();
-    for q in quads {
-        // Safety: a chunk is four floats.
-        let v = unsafe { V128::load(q.as_ptr()) };
-        max = max.pmax(v.abs());
-        squares = squares.add(v.mul(v));
-    }
-    // Rounding may add half a unit a value to the norm; 0.999 covers the sum's rounding.
-    let budget = 0.999 * norm_max - 0.5 * (x.len() as f32).sqrt();
-    let (by_norm, by_size) = (squares.sum_f32().sqrt() / budget, max.max_f32() / VALUE_MAX);
-    let scale = if by_norm < by_size { by_size } else { by_norm };
+/// Returns the two factors of a row: to integers of at most this Euclidean norm, and back.
+fn row_factors(x: &[f32], norm_max: f32) -> (f32, f32) {
+    let scale = row_scale(x, norm_max);
     let factor = 1.0 / scale;
     // All zeros, or so small that the squares are inexact: zeros.
     if factor < 1e20 {
@@ -172,7 +163,7 @@ pub fn attend<'a>(
     let mut max = V128::splat_f32(MASKED);
     let (quads, _) = scores.as_chunks::<4>();
     for s in quads {
-        // Safety: a chunk is four floats.
+        // SAFETY: a chunk is four floats.
         max = max.pmax(unsafe { V128::load(s.as_ptr()) });
     }
     let max = V128::splat_f32(max.max_f32());
@@ -187,7 +178,7 @@ pub fn attend<'a>(
         let scores = &scratch.scores[b * BLOCK..(b + 1) * BLOCK];
         let mut sum = V128::zero();
         for i in (0..BLOCK).step_by(4) {
-            // Safety: scores, weights and value scales have BLOCK floats each.
+            // SAFETY: scores, weights and value scales have BLOCK floats each.
             unsafe {
                 let e = exp(V128::load(scores.as_ptr().add(i)).sub(max));
                 total = total.add(e);
@@ -213,13 +204,13 @@ pub fn attend<'a>(
     let inverse = V128::splat_f32(1.0 / total.sum_f32());
     let (quads, _) = out.as_chunks_mut::<4>();
     for o in quads {
-        // Safety: a chunk is four floats.
+        // SAFETY: a chunk is four floats.
         unsafe { V128::load(o.as_ptr()).mul(inverse).store(o.as_mut_ptr()) };
     }
 }
 
-/// The value scales of a block: where they are if all positions are seen, else a copy with zeros for
-/// the others, where anything may lie.
+/// Returns the value scales of a block: in place if all positions are seen, else a copy with zeros for
+/// the others, whose bytes are unspecified.
 fn value_scales(
     unit: &[u8],
     n: usize,
@@ -231,7 +222,7 @@ fn value_scales(
         return scales.as_ptr();
     }
     for i in (0..BLOCK).step_by(4) {
-        // Safety: both hold BLOCK floats.
+        // SAFETY: both hold BLOCK floats.
         unsafe { V128::load(scales.as_ptr().add(4 * i)).store(copy.as_mut_ptr().add(i)) };
     }
     copy[..seen.start].fill(0.0);
@@ -239,21 +230,21 @@ fn value_scales(
     copy.as_ptr().cast()
 }
 
-/// Quantizes a query; gives what an integer score is worth.
+/// Quantizes a query. Returns the scale of an integer score.
 fn quantize_query(query: &[f32], scale: f32, out: &mut [i16]) -> f32 {
-    let (factor, worth) = row_scale(query, ACTIVATION_NORM_MAX);
+    let (factor, query_scale) = row_factors(query, ACTIVATION_NORM_MAX);
     to_i16(query, factor, out);
-    scale * worth
+    scale * query_scale
 }
 
 macro_rules! score_kernel {
     ($name:ident, $pairs:literal) => {
         /// Scores of `turns` × 8 positions.
         #[inline(never)]
-        unsafe fn $name(keys: *const u8, scales: *const f32, q: *const i16, worth: f32, turns: usize, out: *mut f32) {
+        unsafe fn $name(keys: *const u8, scales: *const f32, q: *const i16, scale: f32, turns: usize, out: *mut f32) {
             unsafe {
                 seq!(N in 0..$pairs { let q~N = V128::load_splat_32(q.add(2 * N)); });
-                let worth = V128::splat_f32(worth);
+                let scale = V128::splat_f32(scale);
                 let (mut k, mut s, mut out) = (keys, scales, out);
                 let end = out.add(8 * turns);
                 while out != end {
@@ -261,12 +252,12 @@ macro_rules! score_kernel {
                     seq!(N in 0..$pairs {
                         let sum = sum.add_i32(V128::load(k.add(16 * N)).dot_i16(q~N));
                     });
-                    sum.i32_to_f32().mul(V128::load(s).mul(worth)).store(out);
+                    sum.i32_to_f32().mul(V128::load(s).mul(scale)).store(out);
                     let sum = V128::zero();
                     seq!(N in 0..$pairs {
                         let sum = sum.add_i32(V128::load(k.add(16 * ($pairs + N))).dot_i16(q~N));
                     });
-                    sum.i32_to_f32().mul(V128::load(s.add(4)).mul(worth)).store(out.add(4));
+                    sum.i32_to_f32().mul(V128::load(s.add(4)).mul(scale)).store(out.add(4));
                     k = k.add(32 * $pairs);
                     s = s.add(8);
                     out = out.add(8);
@@ -284,7 +275,7 @@ score_kernel!(score_48, 48);
 score_kernel!(score_64, 64);
 score_kernel!(score_128, 128);
 
-fn score_block(unit: &[u8], q: &[i16], worth: f32, turns: usize, out: &mut [f32]) {
+fn score_block(unit: &[u8], q: &[i16], scale: f32, turns: usize, out: &mut [f32]) {
     let n = q.len();
     assert!(
         turns <= BLOCK / 8 && out.len() >= BLOCK && unit.len() == unit_bytes(n),
@@ -301,29 +292,29 @@ fn score_block(unit: &[u8], q: &[i16], worth: f32, turns: usize, out: &mut [f32]
         _ => unreachable!("Config admits only these head sizes"),
     };
     let scales = unit[2 * half_bytes(n)..].as_ptr().cast::<f32>();
-    // Safety: a unit has BLOCK positions of n dimensions and their scales; lengths were checked.
+    // SAFETY: a unit has BLOCK positions of n dimensions and their scales; lengths were checked.
     unsafe {
         kernel(
             unit.as_ptr(),
             scales,
             q.as_ptr(),
-            worth,
+            scale,
             turns,
             out.as_mut_ptr(),
         )
     }
 }
 
-/// `out += worth × Σ_p weights[p] · value_p` over a block.
+/// `out += scale × Σ_p weights[p] · value_p` over a block.
 #[inline(never)]
-fn add_values(values: &[u8], weights: &[i16; BLOCK], worth: f32, out: &mut [f32]) {
+fn add_values(values: &[u8], weights: &[i16; BLOCK], scale: f32, out: &mut [f32]) {
     let n = out.len();
     assert!(values.len() >= half_bytes(n), "lengths");
     let row = n * 4;
-    // Safety: for each of 32 position pairs there are n × 4 bytes; head sizes are multiples of 8.
+    // SAFETY: for each of 32 position pairs there are n × 4 bytes; head sizes are multiples of 8.
     unsafe {
         seq!(N in 0..32 { let w~N = V128::load_splat_32(weights.as_ptr().add(2 * N)); });
-        let worth = V128::splat_f32(worth);
+        let scale = V128::splat_f32(scale);
         let (mut p, mut out) = (values.as_ptr(), out.as_mut_ptr());
         let end = out.add(n & !7);
         macro_rules! rows {
@@ -333,13 +324,13 @@ fn add_values(values: &[u8], weights: &[i16; BLOCK], worth: f32, out: &mut [f32]
                     seq!(N in 0..32 {
                         let sum = sum.add_i32(V128::load(p.add($row * N)).dot_i16(w~N));
                     });
-                    V128::load(out).add(sum.i32_to_f32().mul(worth)).store(out);
+                    V128::load(out).add(sum.i32_to_f32().mul(scale)).store(out);
                     let sum = V128::zero();
                     seq!(N in 0..32 {
                         let sum = sum.add_i32(V128::load(p.add($row * N + 16)).dot_i16(w~N));
                     });
                     let second = out.add(4);
-                    V128::load(second).add(sum.i32_to_f32().mul(worth)).store(second);
+                    V128::load(second).add(sum.i32_to_f32().mul(scale)).store(second);
                     p = p.add(32);
                     out = out.add(8);
                 }
@@ -377,7 +368,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn attention_is_its_formula(
-            n in proptest::sample::select(crate::config::HEAD_DIMS.to_vec()),
+            n in proptest::sample::select(HEAD_DIMS.to_vec()),
             positions in 1usize..300,
             start in 0usize..300,
             size in proptest::sample::select(vec![0.1f32, 1.0, 8.0]),

@@ -1,13 +1,12 @@
 //! The exponential, in arithmetic that is the same everywhere.
 
-use weights::simd::{ROUND_MAGIC, V128};
+use weights::simd::{ROUND_MAGIC, V128, Vector};
 
-/// Exponents below this give the smallest normal numbers, not zero.
+/// Smaller exponents count as this: the result is the smallest normal numbers, not zero.
 pub const EXP_MIN: f32 = -87.0;
 
-/// e^x in four lanes, relative error below 3e-7 and the rounding of
-/// the argument, for x from [`EXP_MIN`] to 88 (lower is taken as
-/// [`EXP_MIN`]; higher is not for this function).
+/// Returns e^x in four lanes, for x up to 88; below [`EXP_MIN`], e^[`EXP_MIN`]. The relative error is
+/// below 3e-7 and the rounding of the argument.
 ///
 /// 2^(x·log2 e) = 2^n · 2^f with f in [-1/2, 1/2]; 2^f by the polynomial of degree 5 whose
 /// largest relative error there is smallest (7.5e-8).

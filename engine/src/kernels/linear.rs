@@ -12,7 +12,7 @@ use super::quantize::Quantized;
 use seq_macro::seq;
 use std::ops::Range;
 use weights::pack::PackedShape;
-use weights::simd::V128;
+use weights::simd::{V128, Vector};
 
 /// A packed matrix in memory.
 #[derive(Clone, Copy)]
@@ -22,15 +22,21 @@ pub struct PackedMatrix<'a> {
 }
 
 impl<'a> PackedMatrix<'a> {
-    /// `bytes` as [`weights::pack`] lays them out, `shape.bytes()` long.
+    /// Returns the matrix in `bytes`, laid out as in [`weights::pack`].
+    ///
+    /// # Panics
+    /// If there are not `shape.bytes()` of them.
     pub fn new(shape: PackedShape, bytes: &'a [u8]) -> Self {
         assert_eq!(bytes.len(), shape.bytes(), "bytes of a packed matrix");
         Self { shape, bytes }
     }
 
-    /// `out[r] = Σ_c weight[r][c] × x[c]` for the rows of `groups`; `out` begins at the first of
-    /// them and has four values a group.
-    pub fn times(&self, x: &Quantized, groups: Range<usize>, out: &mut [f32]) {
+    /// `out[r] = Σ_c weight[r][c] × x[c]` for the rows of these row groups. `out` begins at the first of
+    /// them and has four values for each group.
+    ///
+    /// # Panics
+    /// If there are no such groups, or `x` or `out` is too short.
+    pub fn matvec(&self, x: &Quantized, groups: Range<usize>, out: &mut [f32]) {
         let pairs = self.shape.pairs();
         assert!(
             groups.start <= groups.end && groups.end <= self.shape.groups(),
@@ -55,7 +61,7 @@ impl<'a> PackedMatrix<'a> {
                 out: out.as_mut_ptr(),
                 x_scale: x.scale,
             };
-            // Safety: the chunk lies inside the row group, the groups inside the matrix, and the
+            // SAFETY: the chunk lies inside the row group, the groups inside the matrix, and the
             // lengths of x and out were checked.
             unsafe {
                 match (begin == 0, last) {
@@ -89,7 +95,7 @@ fn chunk_pairs(pairs: usize) -> usize {
     fitting.min_by_key(|c| count(*c)).unwrap_or(4)
 }
 
-/// How many passes a row of `pairs` takes.
+/// Returns the number of passes that a row of `pairs` column pairs takes.
 pub fn passes(mut pairs: usize) -> usize {
     let mut n = 0;
     while pairs > 0 {
@@ -173,7 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use weights::GgmlType;
-    use weights::pack::{Packer, place};
+    use weights::pack::{Packer, weight_offset};
 
     #[test]
     fn chunks_cover_a_row() {
@@ -222,15 +228,15 @@ mod tests {
             let mut q = Quantized::new(cols);
             q.set(&x);
             let mut out = vec![0f32; 4 * shape.groups()];
-            PackedMatrix::new(shape, &bytes).times(&q, 0..shape.groups(), &mut out);
+            PackedMatrix::new(shape, &bytes).matvec(&q, 0..shape.groups(), &mut out);
             for r in 0..rows {
                 let group = &bytes[r / 4 * shape.group_bytes()..(r / 4 + 1) * shape.group_bytes()];
                 let at = |c: usize| {
-                    let o = place(r % 4, c);
+                    let o = weight_offset(r % 4, c);
                     i64::from(i16::from_le_bytes([group[o], group[o + 1]]))
                 };
                 // The vector's columns in their order: a pair at a time, as in a row of one lane.
-                let of = |c: usize| i64::from(q.q[place(0, c) / 16 * 2 + place(0, c) % 16 / 2]);
+                let of = |c: usize| i64::from(q.q[weight_offset(0, c) / 16 * 2 + weight_offset(0, c) % 16 / 2]);
                 let sum: i64 = (0..cols).map(|c| at(c) * of(c)).sum();
                 prop_assert!(i32::try_from(sum).is_ok(), "overflow");
                 let s = group.len() - 16 + (r % 4) * 4;

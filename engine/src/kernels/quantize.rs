@@ -1,12 +1,14 @@
-//! Activations as 16-bit integers with one scale a vector.
+//! Activations as 16-bit integers with one scale for each vector.
 
-use weights::pack::{ACTIVATION_NORM_MAX, VALUE_MAX};
-use weights::simd::{ROUND_MAGIC, V128};
+use weights::pack::{ACTIVATION_NORM_MAX, row_scale};
+use weights::simd::{ROUND_MAGIC, V128, Vector};
 
-/// A quantized vector: `value[i] ≈ q[i] × scale`, |q| ≤ [`VALUE_MAX`], its Euclidean norm at most
+/// A quantized vector: `value[i] ≈ q[i] × scale`, |q| ≤ [`VALUE_MAX`](weights::pack::VALUE_MAX), its Euclidean norm at most
 /// [`ACTIVATION_NORM_MAX`]. Its length is padded with zeros to a multiple of 8.
 pub struct Quantized {
+    /// The integers, in the column order of packed rows.
     pub q: Vec<i16>,
+    /// What an integer is multiplied by.
     pub scale: f32,
 }
 
@@ -15,7 +17,7 @@ pub struct Quantized {
 const MAX_INVERSE: f32 = 1e20;
 
 impl Quantized {
-    /// Room for `len` values.
+    /// Returns room for `len` values.
     pub fn new(len: usize) -> Self {
         Self {
             q: vec![0; len.next_multiple_of(8)],
@@ -25,19 +27,7 @@ impl Quantized {
 
     /// Quantizes `x`. Its length must be at most that of this vector, and a multiple of 4.
     pub fn set(&mut self, x: &[f32]) {
-        let (mut max, mut squares) = (V128::zero(), V128::zero());
-        let (chunks, _) = x.as_chunks::<4>();
-        for c in chunks {
-            // Safety: a chunk is four floats.
-            let v = unsafe { V128::load(c.as_ptr()) };
-            max = max.pmax(v.abs());
-            squares = squares.add(v.mul(v));
-        }
-        // Rounding may add half a unit a value to the norm; the factor covers the sum's rounding.
-        let budget = 0.999 * ACTIVATION_NORM_MAX - 0.5 * (x.len() as f32).sqrt();
-        let by_norm = squares.sum_f32().sqrt() / budget;
-        let by_size = max.max_f32() / VALUE_MAX;
-        self.scale = if by_norm < by_size { by_size } else { by_norm };
+        self.scale = row_scale(x, ACTIVATION_NORM_MAX);
         let inverse = 1.0 / self.scale;
         // All zeros, or so small that squares or the inverse are out of range: zeros.
         let inverse = if inverse < MAX_INVERSE { inverse } else { 0.0 };
@@ -67,7 +57,7 @@ fn round<const CROSSED: bool>(x: &[f32], factor: f32, out: &mut [i16]) {
     let (outs, _) = out.as_chunks_mut::<8>();
     assert!(outs.len() >= x.len().div_ceil(8), "room for the integers");
     for (c, o) in pairs.iter().zip(outs.iter_mut()) {
-        // Safety: a chunk is eight floats, an output chunk eight 16-bit integers.
+        // SAFETY: a chunk is eight floats, an output chunk eight 16-bit integers.
         unsafe {
             let lo = V128::load(c.as_ptr()).mul(factor).add(magic);
             let hi = V128::load(c.as_ptr().add(4)).mul(factor).add(magic);
@@ -76,7 +66,7 @@ fn round<const CROSSED: bool>(x: &[f32], factor: f32, out: &mut [i16]) {
     }
     if rest.len() == 4 {
         let o = &mut outs[pairs.len()];
-        // Safety: four floats are there; the output chunk has eight integers.
+        // SAFETY: four floats are there; the output chunk has eight integers.
         unsafe {
             let lo = V128::load(rest.as_ptr()).mul(factor).add(magic);
             narrow(lo, V128::zero()).store(o.as_mut_ptr());

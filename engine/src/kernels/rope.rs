@@ -1,66 +1,58 @@
-//! Rotary position embedding, from a table made once a token.
+//! Rotary position embedding (RoPE, arXiv 2104.09864), from a table made once for each token.
 
-use crate::config::{RopePairs, RopeScaling};
+/// Which dimensions of a head of `n` RoPE rotates together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// (0, 1), (2, 3), …
+    Interleaved,
+    /// (0, n/2), (1, n/2 + 1), …
+    Halves,
+}
 
-/// Cosines and sines of one position's angles.
+/// Cosines and sines of one position's angles, one for each pair of dimensions.
 pub struct RopeTable {
     cos: Vec<f32>,
     sin: Vec<f32>,
-    /// base^(-2i/n) for each pair i.
+    /// Radians that each pair turns at each position.
     frequencies: Vec<f64>,
     /// Factor on cosines and sines.
     magnitude: f32,
 }
 
 impl RopeTable {
-    /// For heads of `head_dim`.
-    pub fn new(head_dim: usize, base: f64, scaling: Option<&RopeScaling>) -> Self {
-        let pairs = head_dim / 2;
-        let factor = scaling.map_or(1.0, |s| s.factor);
-        let kept = |i: usize| match scaling.and_then(|s| s.yarn) {
-            Some(yarn) => {
-                // The pair whose angle turns so many times in the original context.
-                let pair = |turns: f64| {
-                    let length = yarn.original_context / (turns * std::f64::consts::TAU);
-                    head_dim as f64 * libm::log(length) / (2.0 * libm::log(base))
-                };
-                let first = libm::floor(pair(yarn.beta_fast)).max(0.0);
-                let last = libm::ceil(pair(yarn.beta_slow)).min(head_dim as f64 - 1.0);
-                let along = (i as f64 - first) / (last - first).max(0.001);
-                1.0 - along.clamp(0.0, 1.0)
-            }
-            None => 0.0,
-        };
-        let frequencies = (0..pairs)
-            .map(|i| {
-                let frequency = libm::pow(base, -((2 * i) as f64) / head_dim as f64);
-                match kept(i) {
-                    0.0 => frequency / factor,
-                    kept => frequency / factor * (1.0 - kept) + frequency * kept,
-                }
-            })
-            .collect();
+    /// Returns a table of these frequencies (radians at each position), one for each pair of dimensions.
+    /// What it rotates is multiplied by `magnitude`.
+    ///
+    /// ```
+    /// use engine::kernels::rope::{RopePairs, RopeTable};
+    /// let mut table = RopeTable::new(vec![std::f64::consts::FRAC_PI_2], 1.0);
+    /// table.set(1, None);
+    /// let mut head = [1.0, 0.0];
+    /// table.rotate(RopePairs::Halves, &mut head);
+    /// assert!(head[0].abs() < 1e-6 && head[1] == 1.0);
+    /// ```
+    pub fn new(frequencies: Vec<f64>, magnitude: f32) -> Self {
         Self {
-            cos: vec![0.0; pairs],
-            sin: vec![0.0; pairs],
+            cos: vec![0.0; frequencies.len()],
+            sin: vec![0.0; frequencies.len()],
             frequencies,
-            magnitude: scaling.map_or(1.0, |s| s.magnitude) as f32,
+            magnitude,
         }
     }
 
-    /// Sets the table to `position`; `factors` divide the frequencies, where a model has them.
-    pub fn set(&mut self, position: usize, factors: Option<&[f32]>) {
+    /// Sets the table to `position`. The frequencies are divided by `divisors`, if a model has them.
+    pub fn set(&mut self, position: usize, divisors: Option<&[f32]>) {
         for (i, f) in self.frequencies.iter().enumerate() {
-            let factor = factors
-                .and_then(|f| f.get(i))
-                .map_or(1.0, |f| f64::from(*f));
-            let (sin, cos) = libm::sincos(position as f64 * f / factor);
+            let divisor = divisors
+                .and_then(|d| d.get(i))
+                .map_or(1.0, |d| f64::from(*d));
+            let (sin, cos) = libm::sincos(position as f64 * f / divisor);
             self.sin[i] = sin as f32 * self.magnitude;
             self.cos[i] = cos as f32 * self.magnitude;
         }
     }
 
-    /// Rotates every head of `x`.
+    /// Rotates every head of `x`, `[heads, 2 × pairs]`.
     pub fn rotate(&self, kind: RopePairs, x: &mut [f32]) {
         let pairs = self.cos.len();
         for head in x.chunks_exact_mut(2 * pairs) {

@@ -4,6 +4,7 @@
 //! takes that size from a budget. Filters, tests and methods do so by themselves, and only those
 //! that chat templates use are there.
 
+use super::python;
 use minijinja::machinery::{Instruction, Instructions, Token, tokenize};
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters, tests};
@@ -28,7 +29,8 @@ const TAKE: &str = "\0take";
 const CONCAT: &str = "\0concat";
 const ADD: &str = "\0add";
 const MULTIPLY: &str = "\0multiply";
-const HELD: [&str; 3] = ["\0start", "\0stop", "\0step"];
+const SLICE: &str = "\0slice";
+const REMAINDER: &str = "\0remainder";
 
 /// What is left of [`WORK`].
 #[derive(Clone, Default)]
@@ -40,7 +42,7 @@ impl Budget {
         self.0.store(WORK, Relaxed);
     }
 
-    fn take(&self, n: u64) -> Result<(), Error> {
+    pub(super) fn take(&self, n: u64) -> Result<(), Error> {
         match self.0.load(Relaxed).checked_sub(n) {
             Some(left) => {
                 self.0.store(left, Relaxed);
@@ -54,7 +56,7 @@ impl Budget {
     }
 
     /// Takes a value's size: a text's bytes; a list's or map's entries and, if `deep`, theirs.
-    fn size(&self, value: &Value, deep: bool, depth: u32) -> Result<(), Error> {
+    pub(super) fn size(&self, value: &Value, deep: bool, depth: u32) -> Result<(), Error> {
         if let Some(s) = value.as_str() {
             return self.take(1 + s.len() as u64);
         }
@@ -107,14 +109,12 @@ impl Write for Limited<'_> {
     }
 }
 
-/// A value as it is printed.
+/// Returns a value as it is printed.
 fn printed(budget: &Budget, value: &Value) -> Result<String, Error> {
     if value.as_str().is_none() {
         budget.size(value, true, 0)?;
     }
-    let mut out = Limited::new(budget);
-    write!(out, "{value}").map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
-    Ok(out.text)
+    python::str(budget, value)
 }
 
 /// Checks that a template is shaped such that it can be compiled without deep recursion.
@@ -161,18 +161,8 @@ pub fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error
             I::StringConcat => (Vec::new(), call(CONCAT, 2)),
             I::Add => (Vec::new(), call(ADD, 2)),
             I::Mul => (Vec::new(), call(MULTIPLY, 2)),
-            I::Slice => {
-                // The text lies below the three bounds.
-                let [start, stop, step_by] = HELD;
-                let mut before = vec![
-                    I::StoreLocal(step_by),
-                    I::StoreLocal(stop),
-                    I::StoreLocal(start),
-                ];
-                before.extend(look());
-                before.extend(HELD.map(I::Lookup));
-                (before, step.clone())
-            }
+            I::Slice => (Vec::new(), call(SLICE, 4)),
+            I::Rem => (Vec::new(), call(REMAINDER, 2)),
             I::Eq | I::Ne | I::Gt | I::Gte | I::Lt | I::Lte | I::In | I::CompareAndPreserve(_) => {
                 (compare().into(), step.clone())
             }
@@ -274,27 +264,51 @@ fn checked(
 }
 
 /// Methods of Python's that templates call.
-const METHODS: [&str; 20] = [
+const METHODS: &[&str] = &[
     "capitalize",
+    "casefold",
+    "center",
+    "copy",
     "count",
     "endswith",
     "find",
+    "format",
     "get",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
     "isdigit",
+    "islower",
+    "isnumeric",
+    "isspace",
+    "isupper",
     "items",
     "join",
     "keys",
+    "ljust",
     "lower",
     "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
     "replace",
     "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
     "rstrip",
     "split",
     "splitlines",
     "startswith",
     "strip",
+    "swapcase",
     "title",
     "upper",
+    "values",
+    "zfill",
 ];
 
 fn add(budget: &Budget, a: &Value, b: &Value) -> Result<Value, Error> {
@@ -359,14 +373,14 @@ pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
         )*)*};
     }
     filters! {
-        Shallow: "abs" abs, "capitalize" capitalize, "count" length, "d" default, "default" default,
-            "first" first, "float" float, "indent" indent, "int" int, "items" items, "last" last,
+        Shallow: "abs" abs, "attr" attr, "batch" batch, "capitalize" capitalize, "count" length, "d" default, "default" default,
+            "first" first, "float" float, "groupby" groupby, "indent" indent, "items" items, "last" last,
             "length" length, "list" list, "lower" lower, "map" map, "reject" reject,
             "rejectattr" rejectattr, "replace" replace, "reverse" reverse, "round" round,
-            "safe" safe, "select" select, "selectattr" selectattr, "title" title, "trim" trim,
+            "safe" safe, "slice" slice, "select" select, "selectattr" selectattr, "title" title, "trim" trim,
             "upper" upper;
-        Deep: "dictsort" dictsort, "join" join, "max" max, "min" min, "sort" sort,
-            "string" string, "unique" unique;
+        Deep: "dictsort" dictsort, "max" max, "min" min, "sort" sort,
+            "unique" unique;
     }
     macro_rules! tests {
         ($($work:ident: $($name:literal $function:ident),*;)*) => {$($(
@@ -382,8 +396,34 @@ pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
             "undefined" is_undefined;
         Deep: "eq" is_eq, "equalto" is_eq, "==" is_eq, "ne" is_ne, "!=" is_ne, "gt" is_gt,
             ">" is_gt, "ge" is_ge, ">=" is_ge, "lt" is_lt, "<" is_lt, "le" is_le, "<=" is_le,
-            "in" is_in;
+            "in" is_in, "sameas" is_sameas;
     }
+    let own = |work, name: &'static str, inner: Value| checked(budget, name, work, inner);
+    macro_rules! own_filters {
+        ($($work:ident $name:literal $function:expr;)*) => {$(
+            env.add_filter($name, own(Work::$work, $name, Value::from_function($function)));
+        )*};
+    }
+    let [b1, b2, b3, b4, b5] = std::array::from_fn(|_| budget.clone());
+    own_filters! {
+        Shallow "int" |v: &Value, args: Rest<Value>| python::int(v, args);
+        Deep "sum" |v: &Value, args: Rest<Value>| python::sum(v, args);
+        Deep "join" move |v: &Value, args: Rest<Value>| python::join(&b1, v, args);
+        Deep "string" move |v: &Value| python::str(&b2, v);
+        Deep "e" move |v: &Value| python::escape(&b3, v);
+        Deep "format" move |form: &str, args: Rest<Value>| {
+            python::format(&b5, minijinja::FormatStyle::Printf, form, &args)
+        };
+        Deep "urlencode" python::urlencode;
+        Shallow "wordcount" |text: &str| text.split_whitespace().count();
+    }
+    env.add_filter("escape", move |v: &Value| python::escape(&b4, v));
+    let callable = Value::from_function(|v: &Value| v.kind() == ValueKind::Plain);
+    env.add_test("callable", own(Work::Shallow, "callable", callable));
+    let lower = Value::from_function(|s: &str| s == s.to_lowercase());
+    env.add_test("lower", own(Work::Shallow, "lower", lower));
+    let upper = Value::from_function(|s: &str| s == s.to_uppercase());
+    env.add_test("upper", own(Work::Shallow, "upper", upper));
     env.add_function("range", minijinja::functions::range);
     env.add_function("dict", minijinja::functions::dict);
     env.add_function("namespace", minijinja::functions::namespace);
@@ -400,6 +440,15 @@ pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
     let b = budget.clone();
     env.add_function(MULTIPLY, move |x: &Value, y: &Value| multiply(&b, x, y));
     let b = budget.clone();
+    env.add_function(REMAINDER, move |x: &Value, y: &Value| {
+        python::remainder(&b, x, y)
+    });
+    let b = budget.clone();
+    env.add_function(
+        SLICE,
+        move |v: &Value, from: &Value, to: &Value, by: &Value| python::slice(&b, v, from, to, by),
+    );
+    let b = budget.clone();
     env.set_formatter(move |out: &mut Output, _: &State, value: &Value| {
         Ok(out.write_str(&printed(&b, value)?)?)
     });
@@ -413,8 +462,15 @@ pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
             b.size(arg, name == "join", 0)?;
         }
         repeated(&b, name, &all)?;
-        let result =
-            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?;
+        let result = match (name, args) {
+            ("join", [list]) => python::join(&b, list, Rest(vec![value.clone()]))?,
+            _ => match python::method(&b, value, name, args)? {
+                Some(result) => result,
+                None => {
+                    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?
+                }
+            },
+        };
         b.size(&result, false, 0)?;
         Ok(result)
     });

@@ -1,25 +1,26 @@
 //! Text to tokens and back, from a GGUF file's metadata.
 //!
-//! `tokenizer.ggml.model` says which: "gpt2" is byte-level BPE ([`bytelevel`]), "llama" is
+//! `tokenizer.ggml.model` says which: "gpt2" is byte-level BPE ([`byte_level`]), "llama" is
 //! SentencePiece ([`sentencepiece`]). Special tokens are cut out before either sees the text.
 
-mod bytelevel;
-mod joins;
+mod bpe;
+mod byte_level;
+mod pre_tokenizer;
 mod sentencepiece;
-mod specials;
+mod special_tokens;
+mod token_index;
 mod vocabulary;
-mod words;
 
 pub use vocabulary::Vocabulary;
 
-use specials::Specials;
+use special_tokens::SpecialTokens;
 
 use crate::{Error, unsupported};
 use std::ops::Range;
 use weights::{ByteSource, GgufFile};
 
 enum Kind {
-    ByteLevel(Box<bytelevel::ByteLevelBpe>),
+    ByteLevel(Box<byte_level::ByteLevelBpe>),
     SentencePiece(sentencepiece::SentencePiece),
 }
 
@@ -28,13 +29,17 @@ pub struct Tokenizer {
     kind: Kind,
     vocabulary: Vocabulary,
     /// Control tokens and those that are text, for what a template writes.
-    specials: Specials,
-    controls: Specials,
+    specials: SpecialTokens,
+    controls: SpecialTokens,
     /// Those that are text, for what people write.
-    added: Specials,
+    added: SpecialTokens,
     bos: Option<u32>,
+    eos: Option<u32>,
     add_bos: bool,
     ends: Vec<u32>,
+    /// White space after a special token is no text (Phi-3).
+    strips_after: Vec<u32>,
+    warning: Option<String>,
 }
 
 /// Longest prompt taken at all (bytes).
@@ -47,10 +52,22 @@ impl Tokenizer {
     /// A tokenizer this engine does not run, or metadata that does not fit itself.
     pub fn from_gguf<S: ByteSource + ?Sized>(source: &S, file: &GgufFile) -> Result<Self, Error> {
         let vocabulary = Vocabulary::read(source, file)?;
+        let mut warning = None;
         let kind = match file.string("tokenizer.ggml.model") {
             Some("gpt2") => {
-                let pre = file.string("tokenizer.ggml.pre").unwrap_or("default");
-                let bpe = bytelevel::ByteLevelBpe::build(source, file, &vocabulary, pre)?;
+                let pre = file.string("tokenizer.ggml.pre").unwrap_or("");
+                let pre = match pre {
+                    "" | "default" => {
+                        warning = Some(
+                            "the file does not name its pre-tokenizer (tokenizer.ggml.pre): \
+                             llama.cpp's default is used, and answers may be worse"
+                                .into(),
+                        );
+                        "default"
+                    }
+                    name => name,
+                };
+                let bpe = byte_level::ByteLevelBpe::build(source, file, &vocabulary, pre)?;
                 Kind::ByteLevel(Box::new(bpe))
             }
             Some("llama") => {
@@ -76,29 +93,46 @@ impl Tokenizer {
         let (mut control, mut added) = (list.clone(), list.clone());
         control.retain(|t| vocabulary.is_control(*t));
         added.retain(|t| vocabulary.is_added(*t));
-        let of = |tokens: Vec<u32>| Specials::new(&vocabulary, tokens.into_iter());
+        let of = |tokens: Vec<u32>| SpecialTokens::new(&vocabulary, tokens.into_iter());
         let (specials, controls, added) = (of(list), of(control), of(added));
-        // Tokens that end an answer: those the file names, and the usual names of end-of-turn.
-        let mut ends: Vec<u32> = ["eos_token_id", "eot_token_id", "eom_token_id"]
+        // llama.cpp's defaults for SentencePiece are BOS 1, EOS 2 (`llama_vocab::impl::load`).
+        let default = |id: u32| {
+            let known = matches!(kind, Kind::SentencePiece(_)) && (id as usize) < vocabulary.len();
+            known.then_some(id)
+        };
+        let bos = id("bos_token_id").or_else(|| default(1));
+        let eos = id("eos_token_id").or_else(|| default(2));
+        // Tokens that end an answer: those the file names, and those with names that end one.
+        let mut ends: Vec<u32> = ["eot_token_id", "eom_token_id", "fim_pad_token_id"]
             .into_iter()
+            .chain(["fim_rep_token_id", "fim_sep_token_id"])
             .filter_map(id)
+            .chain(eos)
+            .chain(vocabulary.end_tokens().iter().copied())
             .collect();
-        let names = [
-            "<|im_end|>",
-            "<|endoftext|>",
-            "<end_of_turn>",
-            "<|eot_id|>",
-            "<|end|>",
-            "</s>",
-        ];
-        let named = |t: &u32| names.iter().any(|n| n.as_bytes() == vocabulary.raw(*t));
-        ends.extend(specials.tokens().iter().copied().filter(named));
         ends.sort_unstable();
         ends.dedup();
-        let bos = id("bos_token_id");
         let add_bos = file
             .bool("tokenizer.ggml.add_bos_token")
-            .unwrap_or(matches!(kind, Kind::SentencePiece(_)));
+            .unwrap_or(match &kind {
+                Kind::SentencePiece(_) => true,
+                Kind::ByteLevel(bpe) => bpe.begins_with_bos(),
+            });
+        // llama.cpp knows Phi-3 by the model's name.
+        let name = file.string("general.name").unwrap_or("").to_lowercase();
+        let mut strips_after: Vec<u32> = match name.contains("phi-3") || name.contains("phi3") {
+            true => specials
+                .tokens()
+                .iter()
+                .copied()
+                .filter(|t| {
+                    let word = vocabulary.raw(*t);
+                    !matches!(word, b"<unk>" | b"<s>" | b"<|endoftext|>")
+                })
+                .collect(),
+            false => Vec::new(),
+        };
+        strips_after.sort_unstable();
         Ok(Self {
             kind,
             vocabulary,
@@ -106,8 +140,11 @@ impl Tokenizer {
             controls,
             added,
             bos,
+            eos,
             add_bos,
             ends,
+            strips_after,
+            warning,
         })
     }
 
@@ -126,19 +163,24 @@ impl Tokenizer {
         self.ends.contains(&token)
     }
 
-    /// The text of the token a text begins with, for templates ("" if there is none).
-    pub fn bos_text(&self) -> &str {
-        self.bos
-            .and_then(|t| std::str::from_utf8(self.vocabulary.raw(t)).ok())
-            .unwrap_or("")
+    /// Returns what a reader of this file should know, if anything.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
-    /// The text of the token that ends a text, for templates.
+    /// Returns the text of the file's `bos_token_id`, for templates ("" if there is none).
+    pub fn bos_text(&self) -> &str {
+        self.text_of(self.bos)
+    }
+
+    /// Returns the text of the file's `eos_token_id`, for templates ("" if there is none).
     pub fn eos_text(&self) -> &str {
-        let first = self.ends.first();
-        first
-            .and_then(|t| std::str::from_utf8(self.vocabulary.raw(*t)).ok())
-            .unwrap_or("")
+        self.text_of(self.eos)
+    }
+
+    fn text_of(&self, token: Option<u32>) -> &str {
+        let word = token.map_or(&[][..], |t| self.vocabulary.raw(t));
+        std::str::from_utf8(word).unwrap_or("")
     }
 
     /// Appends the bytes this token stands for; control tokens stand for none.
@@ -151,7 +193,7 @@ impl Tokenizer {
             Kind::ByteLevel(_) if self.vocabulary.is_added(token) => {
                 out.extend_from_slice(self.vocabulary.raw(token));
             }
-            Kind::ByteLevel(_) => bytelevel::decode(self.vocabulary.raw(token), out),
+            Kind::ByteLevel(_) => byte_level::decode(self.vocabulary.raw(token), out),
             Kind::SentencePiece(_) => sentencepiece::decode(self.vocabulary.raw(token), out),
         }
     }
@@ -174,6 +216,8 @@ impl Tokenizer {
         self.encode_marked(text, literal, Vec::new(), false)
     }
 
+    /// Appends the tokens of a text to `out`. `first`: the text begins here, so that BOS, which
+    /// `out` may have already, does not come twice, and SentencePiece puts a space before it.
     fn encode_marked(
         &self,
         text: &str,
@@ -183,6 +227,9 @@ impl Tokenizer {
     ) -> Result<Vec<u32>, Error> {
         let mut literal = literal.iter().peekable();
         let (mut begin, mut at) = (0, 0);
+        // The beginning counts as if a special token stood before it (llama.cpp's
+        // `is_prev_special`).
+        let mut after_special = first;
         while at < text.len() {
             while literal.peek().is_some_and(|r| r.end <= at) {
                 literal.next();
@@ -199,16 +246,24 @@ impl Tokenizer {
                 at += 1;
                 continue;
             };
-            self.encode_piece(&text[begin..at], first && begin == 0, &mut out)?;
+            self.encode_piece(&text[begin..at], after_special, &mut out)?;
             // A template that writes the first token itself does not get it twice.
             let again = first && at == 0 && self.add_bos && Some(token) == self.bos;
             if !(again && out.len() == 1) {
                 out.push(token);
             }
             at += len;
+            after_special = true;
+            if self.strips_after.binary_search(&token).is_ok() {
+                let space = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
+                at += text.as_bytes()[at..]
+                    .iter()
+                    .take_while(|b| space(b))
+                    .count();
+            }
             begin = at;
         }
-        self.encode_piece(&text[begin..], first && begin == 0, &mut out)?;
+        self.encode_piece(&text[begin..], after_special, &mut out)?;
         Ok(out)
     }
 
@@ -217,7 +272,7 @@ impl Tokenizer {
     pub fn control_names<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
         (0..text.len()).filter(|at| {
             self.controls
-                .meets(&self.vocabulary, &text.as_bytes()[*at..])
+                .could_start(&self.vocabulary, &text.as_bytes()[*at..])
         })
     }
 
@@ -230,7 +285,12 @@ impl Tokenizer {
         })
     }
 
-    fn encode_piece(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), Error> {
+    fn encode_piece(
+        &self,
+        text: &str,
+        after_special: bool,
+        out: &mut Vec<u32>,
+    ) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
@@ -241,9 +301,9 @@ impl Tokenizer {
                 let text = text.replace(sentencepiece::SPACE, " ");
                 let everything = 0..text.len();
                 let literal = std::slice::from_ref(&everything);
-                *out = self.encode_marked(&text, literal, std::mem::take(out), first)?;
+                *out = self.encode_marked(&text, literal, std::mem::take(out), after_special)?;
             }
-            Kind::SentencePiece(s) => s.encode(text, first, &self.vocabulary, out),
+            Kind::SentencePiece(s) => s.encode(text, after_special, &self.vocabulary, out),
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 //! neighbouring pair whose join is the word of the highest score is joined first; what is no word
 //! in the end becomes bytes.
 
-use super::joins;
+use super::bpe;
+use super::token_index::TokenIndex;
 use super::vocabulary::Vocabulary;
-use super::words::Words;
 use crate::{Error, unsupported};
 use weights::{ByteSource, GgufFile};
 
@@ -13,9 +13,9 @@ pub const SPACE: &str = "\u{2581}";
 
 /// The words by their spelling, and how good each is.
 pub struct SentencePiece {
-    words: Words,
+    words: TokenIndex,
     /// Scores as whole numbers of the same order.
-    goodness: Vec<i32>,
+    score: Vec<i32>,
     bytes: Vec<Option<u32>>,
     space_prefix: bool,
 }
@@ -33,9 +33,10 @@ impl SentencePiece {
         vocabulary: &Vocabulary,
         space_prefix: bool,
     ) -> Result<Self, Error> {
+        // Without scores all are alike, as in llama.cpp: the leftmost pair goes first.
         let scores = file
             .floats(source, "tokenizer.ggml.scores")?
-            .ok_or_else(|| unsupported("tokenizer.ggml.scores is missing"))?;
+            .unwrap_or_else(|| vec![0.0; vocabulary.len()]);
         if scores.len() != vocabulary.len() {
             return Err(unsupported(format!(
                 "{} scores for {} tokens",
@@ -43,31 +44,38 @@ impl SentencePiece {
                 vocabulary.len()
             )));
         }
-        let words = Words::new(vocabulary, |t| vocabulary.is_text(t))?;
+        let words = TokenIndex::new(vocabulary, |t| vocabulary.is_text(t))?;
         let bytes = (0..=255u8)
             .map(|b| words.get(vocabulary, format!("<0x{b:02X}>").as_bytes()))
             .collect();
         Ok(Self {
             words,
-            goodness: scores.into_iter().map(in_order).collect(),
+            score: scores.into_iter().map(in_order).collect(),
             bytes,
             space_prefix,
         })
     }
 
-    /// Appends the tokens of `text`; `first`: nothing stands before it.
-    pub fn encode(&self, text: &str, first: bool, vocabulary: &Vocabulary, out: &mut Vec<u32>) {
-        let prefix = if self.space_prefix && first {
+    /// Appends the tokens of `text`; `after_special`: it begins
+    /// the text, or a special token stands before it.
+    pub fn encode(
+        &self,
+        text: &str,
+        after_special: bool,
+        vocabulary: &Vocabulary,
+        out: &mut Vec<u32>,
+    ) {
+        let prefix = if self.space_prefix && after_special {
             SPACE
         } else {
             ""
         };
         let text = format!("{prefix}{}", text.replace(' ', SPACE));
         let word = |piece: &[u8]| self.words.get(vocabulary, piece);
-        joins::join(
+        bpe::merge_pairs(
             &text,
             word,
-            |_, _, both| word(both).map(|t| (self.goodness[t as usize], t)),
+            |_, _, both| word(both).map(|t| (self.score[t as usize], t)),
             |token, piece| match token {
                 Some(t) => out.push(t),
                 None => out.extend(piece.iter().filter_map(|b| self.bytes[usize::from(*b)])),

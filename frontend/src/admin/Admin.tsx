@@ -2,6 +2,7 @@ import type { Status } from '../bindings/llm.did';
 import { backend, controls, phase, status } from '../state/session';
 import { bytes, count, hex, large, plural } from '../text/format';
 import { CopyButton } from '../view/CopyButton';
+import { AccessForm } from './AccessForm';
 import { ConfigForm } from './ConfigForm';
 import { DropZone } from './DropZone';
 import { Library } from './Library';
@@ -75,15 +76,15 @@ function Figures({ of }: { of: Status }) {
         <dd>
           {large(of.cycles)}
           <small>
-            {large(of.liquid_cycles)} above the freezing threshold: {plural(of.days_left, 'day')} of rest
+            {large(of.liquid_cycles)} above the freezing threshold, enough for {plural(of.days_left, 'day')} without work
           </small>
         </dd>
         <dt>Chats</dt>
         <dd>{count(of.chats)}</dd>
         <dt>Cache</dt>
         <dd>
-          {bytes(BigInt(of.cache.pages_used) * of.cache.page_bytes)}
-          <small>{plural(of.totals.evictions, 'chat')} made room for others</small>
+          {bytes(BigInt(of.cache.blocks_used) * of.cache.block_bytes)}
+          <small>{plural(of.totals.evictions, 'cached chat')} were dropped to make room</small>
         </dd>
         <dt>Heap</dt>
         <dd>{bytes(of.heap_bytes)}</dd>
@@ -98,8 +99,8 @@ function Figures({ of }: { of: Status }) {
   );
 }
 
-/** The canister for those who run it; everybody else may look. */
-export function Admin() {
+/** The canister, for its controllers; everyone else may look. */
+export function Admin({ onAccount }: { onAccount: () => void }) {
   const now = status.value;
   const principal = backend.value?.principal.toText() ?? '';
   return (
@@ -107,10 +108,18 @@ export function Admin() {
       <div class="admin">
         <h1>{controls.value ? 'Administration' : 'The canister'}</h1>
         {!controls.value && backend.value && (
-          <p class="hint">
-            You may look. To change something, a controller has to add you, for example with{' '}
-            <code>icp canister settings update llm --add-controller {principal}</code>
-          </p>
+          <div class="hint">
+            <p>
+              You may look. Only controllers may change something. A controller can add you, for example with{' '}
+              <code>icp canister settings update llm --add-controller {principal}</code>
+            </p>
+            <p>
+              You have the key of a controller?{' '}
+              <button type="button" class="link" onClick={onAccount}>
+                Use it in this browser
+              </button>
+            </p>
+          </div>
         )}
         {now === null ? (
           <div class="skeletons wide" role="status" aria-label="Loading the canister's state">
@@ -123,6 +132,7 @@ export function Admin() {
             {controls.value && <DropZone />}
             <Figures of={now} />
             <ConfigForm config={now.config} />
+            {controls.value && <AccessForm access={now.config.access} />}
             {controls.value && <Logs />}
           </>
         )}

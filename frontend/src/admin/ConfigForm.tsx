@@ -2,106 +2,159 @@ import { useState } from 'preact/hooks';
 import type { Config, ConfigPatch } from '../bindings/llm.did';
 import { message, ok } from '../ic/backend';
 import { backend, controls, nudge } from '../state/session';
-import { count } from '../text/format';
-
-const WORDS: Record<string, string> = {
-  round_instructions: 'Instructions of a round',
-  max_context_tokens: 'Longest context (tokens)',
-  max_generations: 'Answers at once',
-  max_output_tokens: 'Longest answer (tokens)',
-  tokens_per_day: 'Tokens a day and caller (0: any)',
-  tokens_in_flight: 'Tokens at once and caller (0: any)',
-  generations_per_caller: 'Answers at once and caller (0: any)',
-  chats_per_caller: 'Chats of a caller (0: any)',
-  controller_weight: "A controller's share beside others'",
-  max_kv_bytes: 'Cache (bytes)',
-  max_stable_bytes: 'Stable memory (bytes)',
-  min_cycles: 'Work stops below (cycles)',
-  cycles_per_million_tokens: 'Price of a million tokens (cycles)',
-};
+import { type Field, groups, ofText, shown, toText } from './settings';
 
 const ACCESS = {
-  Controllers: 'controllers only',
-  AllowList: 'those on the list',
-  SignedIn: 'everybody who is signed in',
-  Anyone: 'anyone',
+  Controllers: 'Controllers only',
+  AllowList: 'Those whom a controller has allowed',
+  SignedIn: 'Everyone who is signed in',
+  Anyone: 'Anyone',
 };
 
-const words = (key: string) => WORDS[key] ?? `${key.charAt(0).toUpperCase()}${key.slice(1).replaceAll('_', ' ')}`;
+const accessOf = (config: Config) => Object.keys(config.access)[0] as keyof typeof ACCESS;
 
-/** The canister's settings. */
-export function ConfigForm({ config }: { config: Config }) {
-  const [said, setSaid] = useState<{ text: string; bad: boolean } | null>(null);
-  const numbers = Object.entries(config).filter(([, value]) => typeof value === 'number' || typeof value === 'bigint');
+/** The settings, for those who may not change them. */
+function Values({ config }: { config: Config }) {
+  return (
+    <>
+      {groups(config).map(({ title, fields }) => (
+        <section key={title} class="settings">
+          <h3>{title}</h3>
+          <dl class="facts">
+            {title === 'Callers' && (
+              <>
+                <dt>Who may ask</dt>
+                <dd>{ACCESS[accessOf(config)]}</dd>
+              </>
+            )}
+            {fields.map((field) => (
+              <div key={field.key} class="fact">
+                <dt>{field.label}</dt>
+                <dd>{shown(field, config[field.key])}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      ))}
+    </>
+  );
+}
+
+interface Said {
+  text: string;
+  bad: boolean;
+  field?: string;
+}
+
+/** What is given of a field: nothing new, a new value, or what is wrong with it. */
+function given(field: Field, config: Config, form: FormData): { value?: number | bigint; wrong?: string } {
+  const before = config[field.key];
+  const text = String(form.get(field.key) ?? '').trim();
+  if (text === toText(field, before)) return {};
+  return ofText(field, text, typeof before === 'bigint');
+}
+
+function Form({ config }: { config: Config }) {
+  const [said, setSaid] = useState<Said | null>(null);
+  const [saving, setSaving] = useState(false);
   const save = async (form: HTMLFormElement) => {
-    if (!backend.value) return;
-    const given = new FormData(form);
-    const patch: Record<string, [] | [number | bigint]> = {};
-    for (const [key, value] of Object.entries(config)) {
-      const text = String(given.get(key) ?? '').replace(/[\s,_]/g, '');
-      const changed = /^\d+$/.test(text) && text !== String(value);
-      if (key === 'access') continue;
-      patch[key] = !changed ? [] : [typeof value === 'bigint' ? BigInt(text) : Number(text)];
+    if (!backend.value || saving) return;
+    setSaid(null);
+    const data = new FormData(form);
+    const patch: Record<string, [] | [unknown]> = {};
+    for (const field of groups(config).flatMap((group) => group.fields)) {
+      const { value, wrong } = given(field, config, data);
+      if (wrong) {
+        setSaid({ text: wrong, bad: true, field: field.key });
+        document.getElementById(`config-${field.key}`)?.focus();
+        return;
+      }
+      patch[field.key] = value === undefined ? [] : [value];
     }
-    const access = String(given.get('access') ?? '');
-    const patched = {
-      ...patch,
-      access: access && !(access in config.access) ? [{ [access]: null }] : [],
-    } as unknown as ConfigPatch;
+    const access = String(data.get('access') ?? '');
+    patch.access = access && !(access in config.access) ? [{ [access]: null }] : [];
+    if (Object.values(patch).every((value) => value.length === 0)) {
+      setSaid({ text: 'Nothing was changed.', bad: false });
+      return;
+    }
+    setSaving(true);
     try {
-      ok(await backend.value.canister.set_config(patched));
+      ok(await backend.value.canister.set_config(patch as unknown as ConfigPatch));
       setSaid({ text: 'Saved.', bad: false });
       nudge();
     } catch (error) {
       setSaid({ text: message(error), bad: true });
     }
+    setSaving(false);
   };
+  return (
+    <form
+      noValidate
+      onInput={() => setSaid(null)}
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save(event.currentTarget);
+      }}
+    >
+      {groups(config).map(({ title, fields }) => (
+        <fieldset key={title} class="settings">
+          <legend>{title}</legend>
+          {title === 'Callers' && (
+            <div class="line">
+              <label for="config-access">Who may ask</label>
+              <select id="config-access" name="access" key={accessOf(config)}>
+                {Object.entries(ACCESS).map(([name, text]) => (
+                  <option key={name} value={name} selected={name in config.access}>
+                    {text}
+                  </option>
+                ))}
+              </select>
+            </div>
+          )}
+          {fields.map((field) => {
+            const id = `config-${field.key}`;
+            return (
+              <div class="line" key={field.key}>
+                <label for={id}>{field.label}</label>
+                <span class="with-unit">
+                  <input
+                    key={String(config[field.key])}
+                    id={id}
+                    name={field.key}
+                    inputMode="decimal"
+                    autocomplete="off"
+                    defaultValue={toText(field, config[field.key])}
+                    aria-invalid={said?.field === field.key}
+                    aria-describedby={`${id}-unit${said?.field === field.key ? ' config-said' : ''}`}
+                  />
+                  <span class="unit" id={`${id}-unit`}>
+                    {field.unit.name}
+                    {field.zero && <small> (0: {field.zero})</small>}
+                  </span>
+                </span>
+              </div>
+            );
+          })}
+        </fieldset>
+      ))}
+      {said && (
+        <p id="config-said" class={said.bad ? 'alert' : 'ended'} role={said.bad ? 'alert' : 'status'}>
+          {said.text}
+        </p>
+      )}
+      <button type="submit" class="button primary" disabled={saving}>
+        Save
+      </button>
+    </form>
+  );
+}
+
+/** The canister's settings. */
+export function ConfigForm({ config }: { config: Config }) {
   return (
     <section class="card" aria-labelledby="config-head">
       <h2 id="config-head">Settings of the canister</h2>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save(event.currentTarget);
-        }}
-      >
-        <div class="grid">
-          <div class="field">
-            <label for="config-access">Who may ask</label>
-            <select id="config-access" name="access" disabled={!controls.value}>
-              {Object.entries(ACCESS).map(([name, text]) => (
-                <option key={name} value={name} selected={name in config.access}>
-                  {text}
-                </option>
-              ))}
-            </select>
-          </div>
-          {numbers.map(([key, value]) => (
-            <div class="field" key={key}>
-              <label for={`config-${key}`}>{words(key)}</label>
-              <input
-                key={String(value)}
-                id={`config-${key}`}
-                name={key}
-                inputMode="numeric"
-                pattern="[0-9,_ ]+"
-                defaultValue={count(value)}
-                disabled={!controls.value}
-              />
-            </div>
-          ))}
-        </div>
-        {said && (
-          <p class={said.bad ? 'alert' : 'ended'} role={said.bad ? 'alert' : 'status'}>
-            {said.text}
-          </p>
-        )}
-        {controls.value && (
-          <button type="submit" class="button primary">
-            Save
-          </button>
-        )}
-      </form>
+      {controls.value ? <Form config={config} /> : <Values config={config} />}
     </section>
   );
 }

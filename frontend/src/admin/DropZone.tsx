@@ -8,7 +8,7 @@ const STEPS = {
   sending: 'Sending',
   done: 'Sent; the canister verifies it',
   failed: 'Failed',
-  paused: 'Paused: give the same file again to go on',
+  paused: 'Paused: choose the same file again to resume',
 } as const;
 
 /** Takes a model file and sends it. */
@@ -26,8 +26,8 @@ export function DropZone() {
       <h2 id="upload-head">Upload a model</h2>
       {begun && !active && (
         <p class="hint">
-          An upload of {begun.name} ({bytes(begun.size)}) is not finished: give the same file, and only what is
-          missing is sent.
+          An upload of {begun.name} ({bytes(begun.size)}) is not finished. Choose the same file to send only what
+          is missing.
         </p>
       )}
       {!active && (
@@ -46,9 +46,11 @@ export function DropZone() {
           }}
         >
           <strong>Drop a GGUF file here</strong>
-          <span>or choose one</span>
+          <span>or</span>
+          <span class="button">Choose a file</span>
           <input
             id={input}
+            class="visually-hidden"
             type="file"
             accept=".gguf"
             onChange={(event) => {

@@ -1,9 +1,9 @@
-import { Actor, AgentError, CanisterStatus, HttpAgent, type ActorSubclass, type Identity } from '@icp-sdk/core/agent';
+import { Actor, CanisterStatus, HttpAgent, type ActorSubclass, type Identity } from '@icp-sdk/core/agent';
 import type { Principal } from '@icp-sdk/core/principal';
 import { idlFactory, type _SERVICE, type Error as CanisterError } from '../bindings/llm.did';
 import { count, when } from '../text/format';
 import type { Network } from './network';
-import { refusal } from './refusal';
+import { refusal, rejection, words } from './refusal';
 
 export type Canister = ActorSubclass<_SERVICE>;
 export type { CanisterError };
@@ -70,9 +70,8 @@ export function ok<T>(result: { Ok: T } | { Err: CanisterError }): T {
 export function message(error: unknown): string {
   if (error instanceof Refused) return error.message;
   if (error instanceof TypeError) return 'The network cannot be reached.';
-  if (error instanceof AgentError && 'rejectMessage' in error.code) {
-    return `The canister did not take it: ${String(error.code.rejectMessage).slice(0, 300)}`;
-  }
+  const rejected = rejection(error);
+  if (rejected !== null) return `The canister did not take it: ${(words(rejected) ?? rejected).slice(0, 300)}`;
   const text = error instanceof globalThis.Error ? error.message : String(error);
   if (/fetch|network|ECONN|Failed to|timed? ?out/i.test(text)) return 'The network cannot be reached.';
   return text.split('\n')[0]?.slice(0, 300) ?? 'Something went wrong.';

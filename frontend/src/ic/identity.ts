@@ -1,7 +1,7 @@
 import type { Identity } from '@icp-sdk/core/agent';
 import { Ed25519KeyIdentity } from '@icp-sdk/core/identity';
 
-/** How the user is known to the canister. */
+/** How the canister knows the user. */
 export type Kind = 'browser' | 'internet-identity';
 
 export interface SignedIn {
@@ -19,7 +19,7 @@ export function browserIdentity(): Ed25519KeyIdentity {
     try {
       return Ed25519KeyIdentity.fromJSON(stored);
     } catch {
-      // What lies there is no key; keep it aside and begin anew.
+      // What is stored is not a key: keep it aside, and make a new one.
       localStorage.setItem(`${KEY}.unreadable`, stored);
     }
   }
@@ -28,30 +28,58 @@ export function browserIdentity(): Ed25519KeyIdentity {
   return made;
 }
 
-/** The key as text, to take it to another browser. */
+/** What stands before the 32 bytes of an Ed25519 key in PKCS 8 (RFC 8410). */
+const PKCS8 = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/** Its end: the algorithm's number, and two lengths. */
+const BEFORE_SEED = PKCS8.slice(7);
+
+/** Returns the browser's key as text (PEM), for another browser or the command line. */
 export function exportKey(): string {
-  return JSON.stringify(browserIdentity().toJSON());
+  const seed = new Uint8Array(browserIdentity().getKeyPair().secretKey).slice(0, 32);
+  const der = String.fromCharCode(...PKCS8, ...seed);
+  return `-----BEGIN PRIVATE KEY-----\n${btoa(der)}\n-----END PRIVATE KEY-----\n`;
 }
+
+const KINDS = 'You can paste a key that this page saved, or an Ed25519 key of the command line (PEM, “-----BEGIN PRIVATE KEY-----”).';
 
 /**
- * Uses another key from now on: one that {@link exportKey} gave, or an Ed25519 key of the command line
- * (PEM, PKCS 8), such as the loader's. Throws where the text is neither.
+ * Returns the key in a text: one that {@link exportKey} returned, or an Ed25519 key of the command line (PEM,
+ * PKCS 8), such as the loader's. Throws an error that says what the text is if it is neither.
  */
-export function importKey(text: string): void {
-  const pem = /-----BEGIN PRIVATE KEY-----([\s\S]+?)-----END PRIVATE KEY-----/.exec(text)?.[1];
-  const key = pem ? fromDer(pem) : Ed25519KeyIdentity.fromJSON(text.trim());
-  localStorage.setItem(KEY, JSON.stringify(key.toJSON()));
+export function readKey(text: string): Ed25519KeyIdentity {
+  const kind = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(text)?.[1];
+  if (kind === undefined) {
+    try {
+      return Ed25519KeyIdentity.fromJSON(text.trim());
+    } catch {
+      throw new Error(`This is not a key. ${KINDS}`);
+    }
+  }
+  if (kind.startsWith('ENCRYPTED') || text.includes('Proc-Type: 4,ENCRYPTED')) {
+    throw new Error(`This key is encrypted with a password: paste it without one. ${KINDS}`);
+  }
+  if (kind.endsWith('PUBLIC KEY')) throw new Error(`This is a public key, and the private key is needed. ${KINDS}`);
+  const body = /-----BEGIN PRIVATE KEY-----([\s\S]+?)-----END PRIVATE KEY-----/.exec(text)?.[1];
+  const key = body === undefined ? null : fromDer(body);
+  if (!key) throw new Error(`This is not an Ed25519 key. ${KINDS}`);
+  return key;
 }
 
-/** What stands before an Ed25519 key's 32 bytes: its algorithm's number, and two lengths. */
-const BEFORE_SEED = [0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-
-function fromDer(base64: string): Ed25519KeyIdentity {
-  const der = Uint8Array.from(atob(base64.replace(/\s/g, '')), (c) => c.charCodeAt(0));
+function fromDer(base64: string): Ed25519KeyIdentity | null {
+  let der: Uint8Array;
+  try {
+    der = Uint8Array.from(atob(base64.replace(/\s/g, '')), (c) => c.charCodeAt(0));
+  } catch {
+    return null;
+  }
   const start = der.findIndex((_, at) => BEFORE_SEED.every((byte, i) => der[at + i] === byte));
   const seed = der.slice(start + BEFORE_SEED.length, start + BEFORE_SEED.length + 32);
-  if (start < 0 || seed.length < 32) throw new Error('This is no Ed25519 key.');
-  return Ed25519KeyIdentity.fromSecretKey(seed);
+  return start < 0 || seed.length < 32 ? null : Ed25519KeyIdentity.fromSecretKey(seed);
+}
+
+/** Uses another key from now on; the one of before is gone from this browser. */
+export function useKey(key: Ed25519KeyIdentity): void {
+  localStorage.setItem(KEY, JSON.stringify(key.toJSON()));
 }
 
 async function client() {
@@ -83,7 +111,7 @@ export async function signIn(): Promise<void> {
   localStorage.setItem(CHOICE, 'internet-identity');
 }
 
-/** Back to the browser's own key. */
+/** Returns to the browser's own key. */
 export async function signOut(): Promise<void> {
   localStorage.removeItem(CHOICE);
   await (await client()).signOut();

@@ -1,17 +1,17 @@
 import { signal } from '@preact/signals';
-import type { ChatInfo, Turn } from '../bindings/llm.did';
+import type { ChatInfo, ChatTurn } from '../bindings/llm.did';
 import { message, ok, Refused } from '../ic/backend';
 import { follow, type Progress } from './follow';
 import { go } from './route';
 import { backend, nudge } from './session';
-import { options, settings } from './settings';
+import { options, settings, wrongSetting } from './settings';
 
 /** A conversation on the screen. */
 export interface Conversation {
   /** Null: it begins with its first question. */
   id: bigint | null;
   info: ChatInfo | null;
-  turns: Turn[];
+  turns: ChatTurn[];
   loading: boolean;
   error: string | null;
 }
@@ -64,7 +64,7 @@ export async function reload(id: bigint): Promise<void> {
   const api = backend.value;
   if (!api) return;
   try {
-    const turns: Turn[] = [];
+    const turns: ChatTurn[] = [];
     let info: ChatInfo;
     do {
       const part = ok(await api.canister.chat_history({ chat: id, from: turns.length, limit: PAGE }));
@@ -127,13 +127,18 @@ export async function more(): Promise<void> {
 export const hasMore = (chats: ChatInfo[]): boolean => chats.length > 0 && chats.length % LISTED === 0;
 
 /**
- * Asks; `from` is the number of the user's turn that is replaced with all that follow it. True: the
- * canister took the question.
+ * Asks; `from` is the number of the user's turn that is replaced, with all later ones. `again`: the same
+ * question, for another answer. Returns true if the canister accepted the question.
  */
-export async function ask(content: string, from?: number): Promise<boolean> {
+export async function ask(content: string, from?: number, again = false): Promise<boolean> {
   const api = backend.value;
   const shown = conversation.value;
   if (!api || sending.value || live.value || content.trim() === '') return false;
+  const wrong = wrongSetting(settings.value);
+  if (wrong) {
+    refused.value = wrong;
+    return false;
+  }
   const system = settings.value.system.trim();
   const first = from ?? (shown.id === null ? (system ? 1 : 0) : shown.turns.length);
   sending.value = { content, from: first };
@@ -155,7 +160,7 @@ export async function ask(content: string, from?: number): Promise<boolean> {
         await api.canister.chat_send({
           chat: id,
           content,
-          options: [options(settings.value)],
+          options: [options(settings.value, again)],
           model: [],
           replace_from: from === undefined ? [] : [from],
         }),

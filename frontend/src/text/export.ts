@@ -1,10 +1,10 @@
-import type { Turn } from '../bindings/llm.did';
+import type { ChatTurn } from '../bindings/llm.did';
 import { hex } from './format';
 
 const NAMES: Record<string, string> = { system: 'System', user: 'You', assistant: 'Answer' };
 
 /** A chat as Markdown, with what is needed to compute its answers again. */
-export function markdownOf(title: string, turns: Turn[]): string {
+export function markdownOf(title: string, turns: ChatTurn[]): string {
   const parts = turns.map((turn) => {
     const figures =
       turn.role === 'assistant'
@@ -17,11 +17,17 @@ export function markdownOf(title: string, turns: Turn[]): string {
 }
 
 /** Saves a chat as a file. */
-export function exportChat(title: string, turns: Turn[]): void {
-  const url = URL.createObjectURL(new Blob([markdownOf(title, turns)], { type: 'text/markdown' }));
+export function exportChat(title: string, turns: ChatTurn[]): void {
+  const name = title.replace(/[^\p{L}\p{N} -]/gu, '').trim() || 'chat';
+  save(`${name}.md`, markdownOf(title, turns), 'text/markdown');
+}
+
+/** Saves a text as a file. */
+export function save(name: string, text: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement('a');
   link.href = url;
-  link.download = `${title.replace(/[^\p{L}\p{N} -]/gu, '').trim() || 'chat'}.md`;
+  link.download = name;
   link.click();
   URL.revokeObjectURL(url);
 }

@@ -122,7 +122,7 @@ export function Conversation({ onSettings }: { onSettings: () => void }) {
                 turn={turn}
                 live={mine ? progress : null}
                 busy={busy}
-                onAgain={question?.role === 'user' ? () => void ask(question.content, number - 1) : undefined}
+                onAgain={question?.role === 'user' ? () => void ask(question.content, number - 1, true) : undefined}
               />
             );
           })}

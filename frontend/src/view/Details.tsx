@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Generation, Turn } from '../bindings/llm.did';
+import type { Generation, ChatTurn } from '../bindings/llm.did';
 import { ok } from '../ic/backend';
 import { speeds } from '../state/chats';
 import type { Progress } from '../state/follow';
@@ -19,7 +19,7 @@ const ENDS: Record<string, string> = {
   ContextFull: 'the context was full',
 };
 
-function finish(turn: Turn): string {
+function finish(turn: ChatTurn): string {
   const state = turn.finish[0];
   if (!state) return 'still being written';
   if ('Finished' in state) return ENDS[Object.keys(state.Finished)[0] ?? ''] ?? 'finished';
@@ -28,7 +28,7 @@ function finish(turn: Turn): string {
 }
 
 /** What an answer took, and how to check it. */
-export function Details(props: { turn: Turn; live: Progress | null; onClose: () => void }) {
+export function Details(props: { turn: ChatTurn; live: Progress | null; onClose: () => void }) {
   const { turn, live } = props;
   const id = turn.generation[0];
   const [kept, setKept] = useState<Generation | null>(null);

@@ -1,5 +1,5 @@
 import { useId } from 'preact/hooks';
-import { defaults, settings, validSeed, type Settings as Values } from '../state/settings';
+import { defaults, settings, wrongSetting, type Settings as Values } from '../state/settings';
 import { Drawer } from './Drawer';
 
 type Numeric = 'temperature' | 'topP' | 'topK' | 'repetitionPenalty' | 'maxTokens';
@@ -31,10 +31,11 @@ function set(some: Partial<Values>) {
   settings.value = { ...settings.value, ...some };
 }
 
-/** How answers are drawn. */
+/** How answers are sampled. */
 export function Settings({ onClose }: { onClose: () => void }) {
   const system = useId();
   const seed = useId();
+  const wrong = wrongSetting(settings.value);
   return (
     <Drawer title="Settings" onClose={onClose}>
       <div class="field">
@@ -61,12 +62,20 @@ export function Settings({ onClose }: { onClose: () => void }) {
         <input
           id={seed}
           inputMode="numeric"
-          aria-invalid={settings.value.seed !== '' && !validSeed(settings.value.seed)}
+          aria-invalid={wrong !== null}
+          aria-describedby={`${seed}-hint${wrong ? ` ${seed}-wrong` : ''}`}
           placeholder="another one each time"
           value={settings.value.seed}
           onInput={(event) => set({ seed: event.currentTarget.value.trim() })}
         />
-        <p class="hint">The same seed gives the same answer. Without one it comes from the IC's randomness.</p>
+        {wrong && (
+          <p class="alert" role="alert" id={`${seed}-wrong`}>
+            {wrong}
+          </p>
+        )}
+        <p class="hint" id={`${seed}-hint`}>
+          A whole number; the same seed gives the same answer. Without one it comes from the IC's randomness.
+        </p>
       </div>
       <button type="button" class="button" onClick={() => (settings.value = defaults)}>
         Back to the defaults

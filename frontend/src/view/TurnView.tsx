@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Turn } from '../bindings/llm.did';
+import type { ChatTurn } from '../bindings/llm.did';
 import { explain } from '../ic/backend';
 import type { Progress } from '../state/follow';
 import { count, large, plural } from '../text/format';
@@ -30,7 +30,10 @@ export function UserTurn(props: {
   const [editing, setEditing] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
-    if (editing) field.current?.focus();
+    const area = field.current;
+    if (!editing || !area) return;
+    area.focus();
+    area.setSelectionRange(area.value.length, area.value.length);
   }, [editing]);
   if (editing) {
     return (
@@ -39,12 +42,27 @@ export function UserTurn(props: {
         onSubmit={(event) => {
           event.preventDefault();
           const content = field.current?.value ?? '';
+          if (props.busy) return;
           void props.onAsk?.(content).then((taken) => taken && setEditing(false));
         }}
         onKeyDown={(event) => event.key === 'Escape' && setEditing(false)}
       >
-        <textarea ref={field} aria-label="Your question" rows={3} defaultValue={props.content} />
-        <p class="hint">What came after it is replaced.</p>
+        <textarea
+          ref={field}
+          aria-label="Edit your question"
+          rows={3}
+          defaultValue={props.content}
+          onKeyDown={(event) => {
+            // As in the composer.
+            if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+              event.preventDefault();
+              event.currentTarget.form?.requestSubmit();
+            }
+          }}
+        />
+        <p class="hint">
+          The turns after it are replaced. <span class="keys">Enter sends, Shift+Enter starts a new line.</span>
+        </p>
         <div class="row">
           <button type="submit" class="button primary" disabled={props.busy}>
             Ask again
@@ -83,7 +101,7 @@ function Doing({ live }: { live: Progress | null }) {
   return <Waiting words={words} />;
 }
 
-function ending(turn: Turn): string | null {
+function ending(turn: ChatTurn): string | null {
   const state = turn.finish[0];
   if (!state) return null;
   if ('Failed' in state) return 'Cancelled' in state.Failed ? 'You stopped this answer.' : explain(state.Failed);
@@ -94,7 +112,7 @@ function ending(turn: Turn): string | null {
 
 /** An answer, as far as it is. */
 export function AssistantTurn(props: {
-  turn: Turn;
+  turn: ChatTurn;
   live: Progress | null;
   busy: boolean;
   onAgain?: () => void;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::perplexity::{self, Quality, Record};
 use e2e::reference::Reference;
 use indicatif::{ProgressBar, ProgressStyle};

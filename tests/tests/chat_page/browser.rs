@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use e2e::Testbed;
 use e2e::network::Setup;
-use e2e::tiny::Tiny;
+use e2e::tiny_model::Tiny;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::Stdio;

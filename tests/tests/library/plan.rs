@@ -1,10 +1,10 @@
 //! What `upload --dry-run` says of the real models is what the canister then shows.
 
 use anyhow::{Context, Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
+use interface::{GenerateArgs, Input, Outcome, Started};
 use loader::model_file::ModelFile;
 use loader::plan::{POSITION, Plan};
-use loader::types::{GenerateRequest, Input, Outcome, Started};
 use std::path::PathBuf;
 
 fn within(what: &str, estimated: u64, measured: u64) -> Result<()> {
@@ -19,11 +19,10 @@ fn within(what: &str, estimated: u64, measured: u64) -> Result<()> {
 
 /// Instructions of the prompt and of each generated token.
 fn measure(d: &mut Direct, prompt: &str, tokens: u32) -> Result<(u64, u64, u32)> {
-    let request = GenerateRequest {
-        model: None,
+    let request = GenerateArgs {
         input: Input::Prompt(prompt.into()),
         options: Some(greedy(tokens)),
-        tools: None,
+        ..GenerateArgs::default()
     };
     let started: Outcome<Started> = d.update(caller(0), "generate", (request,))?;
     let end = d.finish(caller(0), started?.id)?;
@@ -52,7 +51,7 @@ fn check(file: PathBuf) -> Result<()> {
     within(
         "KV bytes a token",
         plan.kv_bytes_per_token,
-        info.page_bytes / 64,
+        info.block_bytes / 64,
     )?;
 
     // Tokens around the position that the plan is about; a prompt as long from its start.

@@ -3,9 +3,9 @@
 
 use crate::support::{File, alias, alone, delete, hex, roll_back, start, two};
 use anyhow::{Result, bail, ensure};
-use e2e::direct::{Direct, caller, drawn};
-use e2e::tiny::{Tiny, smallest};
-use loader::types::{Error, GenerationState};
+use e2e::harness::{Direct, caller, drawn};
+use e2e::tiny_model::{Tiny, smallest};
+use interface::{Error, GenerationState};
 
 const TEXT: &str = "The rain on the other morning";
 
@@ -94,7 +94,7 @@ fn one(seed: u64, files: &[File], expected: &[Vec<u32>]) -> Result<()> {
     }
     let status = d.status()?;
     ensure!(
-        status.cache.pages_used == 0,
+        status.cache.blocks_used == 0,
         "{answered}: {:?}",
         status.cache
     );

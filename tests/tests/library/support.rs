@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use candid::Principal;
-use e2e::direct::{Direct, caller};
-use e2e::tiny::Tiny;
-use loader::types::{
-    AliasSet, Done, GenerateRequest, Generation, Input, ModelDelete, Options, Outcome, Started,
+use e2e::harness::{Direct, caller};
+use e2e::tiny_model::Tiny;
+use interface::{
+    AliasSetArgs, Done, GenerateArgs, Generation, Input, ModelDeleteArgs, Options, Outcome, Started,
 };
 use sha2::{Digest, Sha256};
 
@@ -55,18 +55,18 @@ pub fn start(
     text: &str,
     options: Options,
 ) -> Result<Outcome<Started>> {
-    let request = GenerateRequest {
+    let request = GenerateArgs {
         model: model.map(Into::into),
         input: Input::Prompt(text.into()),
         options: Some(options),
-        tools: None,
+        ..GenerateArgs::default()
     };
     d.update(who, "generate", (request,))
 }
 
 pub fn alias(d: &mut Direct, alias: &str, model: &str) -> Result<Done> {
     let (alias, model) = (alias.into(), model.into());
-    d.update(caller(0), "alias_set", (AliasSet { alias, model },))
+    d.update(caller(0), "alias_set", (AliasSetArgs { alias, model },))
 }
 
 pub fn roll_back(d: &mut Direct, alias: &str) -> Result<Done> {
@@ -75,7 +75,11 @@ pub fn roll_back(d: &mut Direct, alias: &str) -> Result<Done> {
 
 pub fn delete(d: &mut Direct, model: &str, force: bool) -> Result<Done> {
     let model = model.into();
-    d.update(caller(0), "model_delete", (ModelDelete { model, force },))
+    d.update(
+        caller(0),
+        "model_delete",
+        (ModelDeleteArgs { model, force },),
+    )
 }
 
 /// Rounds until an alias means this model.
@@ -85,7 +89,7 @@ pub fn until_means(d: &mut Direct, alias: &str, sha256: &[u8]) -> Result<()> {
         let entry = models.aliases.iter().find(|a| a.alias == alias);
         let entry = entry.context("no such alias")?;
         let model = models.models.iter().find(|m| m.sha256 == sha256);
-        let ready = model.is_some_and(|m| m.status.phase == loader::types::Phase::Ready);
+        let ready = model.is_some_and(|m| m.status.phase == interface::Phase::Ready);
         if entry.model_sha256 == sha256 && entry.next_sha256.is_none() && ready {
             return Ok(());
         }

@@ -2,8 +2,8 @@
 
 use crate::support::{alias, alone, delete, hex, roll_back, start, two, until_means};
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, drawn, greedy};
-use loader::types::{Done, Error, GenerationState, Outcome, Phase, Started};
+use e2e::harness::{Direct, caller, drawn, greedy};
+use interface::{Done, Error, GenerationState, Outcome, Phase, Started};
 
 const LONG: &str = "On and on and on";
 

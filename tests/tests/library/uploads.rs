@@ -3,9 +3,9 @@
 use crate::support::{File, alias, delete, start, two, until_means};
 use anyhow::{Result, ensure};
 use candid::Nat;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
-use loader::types::{Done, Error, Manifest, Phase, Range};
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
+use interface::{Done, Error, Manifest, Phase, Range};
 use replica::management::types::CanisterSettings;
 use serde_bytes::ByteBuf;
 
@@ -16,7 +16,7 @@ fn manifest(file: &File, chunk_size: u32) -> Manifest {
         chunk_size,
         sha256: ByteBuf::from(file.sha256.clone()),
         checksums: (file.bytes.chunks(chunk_size as usize))
-            .map(weights::manifest::checksum)
+            .map(interface::checksum)
             .collect(),
     }
 }
@@ -57,7 +57,7 @@ fn memory_is_used_again_after_a_delete() -> Result<()> {
     let mut d = Direct::install(&e2e::wasm()?)?;
     d.upload(&a.bytes)?;
     let alone = d.status()?;
-    let in_use = |s: &loader::types::Status| s.cache.pages_used;
+    let in_use = |s: &interface::Status| s.cache.blocks_used;
     let mut after = Vec::new();
     for _ in 0..4 {
         d.upload(&b.bytes)?;
@@ -152,12 +152,12 @@ fn sixteen_models_and_no_more() -> Result<()> {
     for seed in 0..16 {
         let tiny = Tiny {
             seed,
-            ..e2e::tiny::smallest()
+            ..e2e::tiny_model::smallest()
         };
         d.upload(&tiny.bytes()?)?;
     }
     let models = d.models()?;
-    ensure!(models.shelves_free == 0 && models.models.len() == 16);
+    ensure!(models.free_slots == 0 && models.models.len() == 16);
     let more = File::new(&Tiny::default())?;
     let full: Done = d.update(caller(0), "upload_begin", (manifest(&more, 1_000_000),))?;
     ensure!(matches!(full, Err(Error::OutOfMemory(_))), "{full:?}");

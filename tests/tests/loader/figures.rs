@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use e2e::Testbed;
 use loader::Client;
 use loader::shards::ShardedFile;
-use loader::types::Chunk;
 use loader::upload::{Progress, UploadOptions, upload};
 use std::path::Path;
 use std::time::Instant;
@@ -43,21 +42,17 @@ async fn uploads_run_at_least_as_fast_as_raw_calls() -> Result<()> {
     let file = ShardedFile::open(&model, UploadOptions::default().chunk_size, |_, _| ())?;
     client.upload_begin(file.manifest()).await?;
     let chunks = (0..file.manifest().checksums.len() as u32)
-        .map(|index| {
-            let data = file.chunk(index)?.into();
-            Ok(Chunk { index, data })
-        })
+        .map(|index| Ok(file.chunk(index)?))
         .collect::<Result<Vec<_>>>()?;
     let before = client.status_certified().await?;
     let begin = Instant::now();
-    for chunk in &chunks {
-        client.upload_chunk(chunk).await?;
+    for (index, chunk) in (0..).zip(&chunks) {
+        client.upload_chunk(index, chunk).await?;
     }
     let raw = file.manifest().size as f64 / begin.elapsed().as_secs_f64();
     let after = client.status_certified().await?;
     let mib = file.manifest().size as f64 / MIB;
-    let cycles = before.cycles.0.clone() - after.cycles.0.clone();
-    let cycles: f64 = cycles.to_string().parse()?;
+    let cycles = (before.cycles - after.cycles) as f64;
     println!("one raw call after another: {:.1} MiB/s", raw / MIB);
     println!(
         "cycles of a MiB: {:.1} million, ingress and execution",

@@ -1,8 +1,8 @@
 //! A relay between the loader and the replica: a bad network that cuts connections in the middle, or
-//! one that counts the chunks that go through it.
+//! one that counts the chunks that go through it and says which of them were not answered.
 
 use anyhow::Result;
-use loader::types::Chunk;
+use interface::Chunk;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +18,7 @@ pub struct Proxy {
     pub url: String,
     cuts: Arc<AtomicUsize>,
     chunks: Chunks,
+    unanswered: Chunks,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -39,13 +40,14 @@ impl Proxy {
         let cuts = Arc::new(AtomicUsize::new(0));
         let counter = cuts.clone();
         let chunks = Chunks::default();
-        let counted = chunks.clone();
+        let unanswered = Chunks::default();
+        let (counted, cut_off) = (chunks.clone(), unanswered.clone());
         let task = tokio::spawn(async move {
             let mut count = 0;
             while let Ok((client, _)) = listener.accept().await {
                 count += 1;
                 let limit = (bad && count % 3 == 0).then_some(700_000);
-                let sniffer = Sniffer::new(counted.clone());
+                let sniffer = Sniffer::new(counted.clone(), cut_off.clone());
                 tokio::spawn(relay(client, server, limit, counter.clone(), sniffer));
             }
         });
@@ -53,16 +55,19 @@ impl Proxy {
             url,
             cuts,
             chunks,
+            unanswered,
             task,
         })
     }
 
     /// How often each chunk came through whole.
     pub fn chunks(&self) -> BTreeMap<u32, u32> {
-        match self.chunks.lock() {
-            Ok(chunks) => chunks.clone(),
-            Err(poisoned) => poisoned.into_inner().clone(),
-        }
+        copy(&self.chunks)
+    }
+
+    /// How often each chunk came through whole on a connection that ended before the server answered.
+    pub fn unanswered(&self) -> BTreeMap<u32, u32> {
+        copy(&self.unanswered)
     }
 
     /// Connections cut so far.
@@ -77,17 +82,30 @@ impl Drop for Proxy {
     }
 }
 
+fn copy(chunks: &Chunks) -> BTreeMap<u32, u32> {
+    match chunks.lock() {
+        Ok(chunks) => chunks.clone(),
+        Err(poisoned) => poisoned.into_inner().clone(),
+    }
+}
+
 /// Copies both ways; after `limit` bytes of the client both connections end.
 async fn relay(
     mut client: TcpStream,
     server: SocketAddr,
     limit: Option<usize>,
     cuts: Arc<AtomicUsize>,
-    mut sniffer: Sniffer,
+    sniffer: Sniffer,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    let sniffer = Mutex::new(sniffer);
+    let watch = |see: &dyn Fn(&mut Sniffer)| {
+        if let Ok(mut sniffer) = sniffer.lock() {
+            see(&mut sniffer);
+        }
+    };
     let up = async {
         let mut buffer = vec![0; 64 * 1024];
         let mut left = limit;
@@ -104,12 +122,23 @@ async fn relay(
                 *left -= read;
             }
             to_server.write_all(&buffer[..read]).await?;
-            sniffer.see(&buffer[..read]);
+            watch(&|sniffer| sniffer.see(&buffer[..read]));
+        }
+    };
+    let down = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from_server.read(&mut buffer).await?;
+            if read == 0 {
+                return std::io::Result::Ok(());
+            }
+            watch(&|sniffer| sniffer.open.clear());
+            to_client.write_all(&buffer[..read]).await?;
         }
     };
     tokio::select! {
         ended = up => ended,
-        ended = tokio::io::copy(&mut from_server, &mut to_client) => ended.map(|_| ()),
+        ended = down => ended,
     }
 }
 
@@ -119,10 +148,23 @@ struct Sniffer {
     types: Vec<u8>,
     seen: Vec<u8>,
     chunks: Chunks,
+    /// Chunks of this connection that the server has not answered: HTTP/1.1 has one request at a time.
+    open: Vec<u32>,
+    unanswered: Chunks,
+}
+
+impl Drop for Sniffer {
+    fn drop(&mut self) {
+        if let Ok(mut unanswered) = self.unanswered.lock() {
+            for index in &self.open {
+                *unanswered.entry(*index).or_default() += 1;
+            }
+        }
+    }
 }
 
 impl Sniffer {
-    fn new(chunks: Chunks) -> Self {
+    fn new(chunks: Chunks, unanswered: Chunks) -> Self {
         let empty = Chunk {
             index: 0,
             data: Default::default(),
@@ -134,6 +176,8 @@ impl Sniffer {
             types,
             seen: Vec::new(),
             chunks,
+            open: Vec::new(),
+            unanswered,
         }
     }
 
@@ -141,6 +185,7 @@ impl Sniffer {
         self.seen.extend_from_slice(bytes);
         while let Some((index, end)) = self.find() {
             self.seen.drain(..end);
+            self.open.push(index);
             if let Ok(mut chunks) = self.chunks.lock() {
                 *chunks.entry(index).or_default() += 1;
             }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use e2e::Testbed;
 use e2e::chats::{ask, greedy, prompt};
-use e2e::tiny::Tiny;
+use e2e::tiny_model::Tiny;
 use loader::model_file::ModelFile;
 use loader::upload::{UploadOptions, upload_model};
 use std::path::{Path, PathBuf};

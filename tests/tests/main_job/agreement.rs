@@ -3,7 +3,7 @@
 use anyhow::Result;
 use e2e::agreement::{Agreement, margin, top};
 use e2e::chats::{ask, chat, greedy, prompt};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::reference::Reference;
 
 /// Texts of different kinds; the first is asked as a chat, the others are continued.

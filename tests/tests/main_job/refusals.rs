@@ -3,24 +3,19 @@
 
 use anyhow::Result;
 use e2e::chats::{ask, chat, greedy, prompt, refusal, until_ready};
+use interface::{Error, GenerateArgs, GenerationState, Input, Manifest, Options, Phase};
 use loader::Client;
 use loader::shards::ShardedFile;
-use loader::types::{Chunk, Error, GenerationState, Input, Manifest, Options, Phase};
 use serde_bytes::ByteBuf;
 
 /// A manifest of `bytes` in chunks of `chunk_size`, true to them.
-fn manifest(bytes: &[u8], chunk_size: u32) -> Result<(Manifest, Vec<Chunk>)> {
+fn manifest(bytes: &[u8], chunk_size: u32) -> Result<(Manifest, Vec<Vec<u8>>)> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), bytes)?;
     let shards = ShardedFile::open(file.path(), chunk_size, |_, _| ())?;
     let manifest = shards.manifest().clone();
     let chunks = (0..manifest.checksums.len() as u32)
-        .map(|index| {
-            Ok(Chunk {
-                index,
-                data: ByteBuf::from(shards.chunk(index)?),
-            })
-        })
+        .map(|index| Ok(shards.chunk(index)?))
         .collect::<Result<_>>()?;
     Ok((manifest, chunks))
 }
@@ -30,8 +25,8 @@ async fn failure_of(client: &Client, bytes: &[u8]) -> Result<Error> {
     client.upload_abort().await?;
     let (manifest, chunks) = manifest(bytes, 1_000_000)?;
     client.upload_begin(&manifest).await?;
-    for chunk in &chunks {
-        client.upload_chunk(chunk).await?;
+    for (index, chunk) in (0..).zip(&chunks) {
+        client.upload_chunk(index, chunk).await?;
     }
     client.upload_commit().await?;
     until_ready(client)
@@ -61,7 +56,7 @@ async fn uploads_that_are_wrong() -> Result<()> {
 
     // Before anything is there.
     assert!(matches!(
-        refusal(client.upload_chunk(&chunks[0]).await)?,
+        refusal(client.upload_chunk(0, &chunks[0]).await)?,
         Error::WrongPhase { .. }
     ));
     assert!(matches!(
@@ -92,7 +87,7 @@ async fn uploads_that_are_wrong() -> Result<()> {
         let other = testbed.client_as(client.canister(), identity).await?;
         for refused in [
             refusal(other.upload_begin(&manifest).await)?,
-            refusal(other.upload_chunk(&chunks[0]).await)?,
+            refusal(other.upload_chunk(0, &chunks[0]).await)?,
             refusal(other.upload_commit().await)?,
             refusal(other.upload_abort().await)?,
             refusal(other.set_config(Default::default()).await)?,
@@ -103,34 +98,16 @@ async fn uploads_that_are_wrong() -> Result<()> {
 
     // Wrong chunks are refused with their index, and change nothing.
     client.upload_begin(&manifest).await?;
-    client.upload_chunk(&chunks[1]).await?;
+    client.upload_chunk(1, &chunks[1]).await?;
     let mut wrong = chunks[0].clone();
-    wrong.data[5] ^= 1;
+    wrong[5] ^= 1;
     for (chunk, index) in [
         (wrong, 0),
-        (
-            Chunk {
-                index: 0,
-                data: chunks[2].data.clone(),
-            },
-            0,
-        ),
-        (
-            Chunk {
-                index: 3,
-                data: chunks[2].data.clone(),
-            },
-            3,
-        ),
-        (
-            Chunk {
-                index: u32::MAX,
-                data: ByteBuf::new(),
-            },
-            u32::MAX,
-        ),
+        (chunks[2].clone(), 0),
+        (chunks[2].clone(), 3),
+        (Vec::new(), u32::MAX),
     ] {
-        match refusal(client.upload_chunk(&chunk).await)? {
+        match refusal(client.upload_chunk(index, &chunk).await)? {
             Error::WrongChunk { index: i, .. } => assert_eq!(i, index),
             other => panic!("{other:?}"),
         }
@@ -155,9 +132,8 @@ async fn uploads_that_are_wrong() -> Result<()> {
     lying.sha256 = ByteBuf::from([9; 32]);
     client.upload_abort().await?;
     client.upload_begin(&lying).await?;
-    for chunk in &chunks {
-        client.upload_chunk(chunk).await?;
-        client.upload_chunk(chunk).await?;
+    for (index, chunk) in (0..).zip(&chunks) {
+        client.upload_chunk(index, chunk).await?;
     }
     client.upload_commit().await?;
     until_ready(&client).await.expect_err("the hash is wrong");
@@ -241,8 +217,23 @@ async fn questions_that_cannot_be_answered() -> Result<()> {
         }
         other => panic!("{other:?}"),
     }
-    let long = refusal(client.generate(prompt(&"a".repeat(1_500_000)), None).await)?;
-    assert!(matches!(long, Error::InvalidArgument(_)), "{long:?}");
+    // More than a message may have: the client says so before it sends anything, and the canister
+    // refuses it from others.
+    let long = prompt(&"a".repeat(1_500_000));
+    match client.generate(long.clone(), None).await {
+        Err(loader::Error::TooLarge { bytes, limit, .. }) => assert!(bytes > limit),
+        other => panic!("{other:?}"),
+    }
+    let arguments = candid::encode_one(GenerateArgs {
+        input: long,
+        ..GenerateArgs::default()
+    })?;
+    let agent = &client.network().agent;
+    let call = agent.update(&client.canister(), "generate");
+    let refused = call.with_arg(arguments).call_and_wait().await;
+    let text = refused.expect_err("a message of 1.5 MB").to_string();
+    let long = interface::refusal::decode(&text);
+    assert!(matches!(long, Some(Error::InvalidArgument(_))), "{text}");
     let some = |change: fn(&mut Options)| {
         let mut o = Options::default();
         change(&mut o);

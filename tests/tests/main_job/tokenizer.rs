@@ -6,7 +6,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use weights::GgufFile;
-use weights::source::FileSource;
+use weights::gguf::source::FileSource;
 
 /// Many scripts, emoji, code and odd whitespace.
 const TEXTS: [&str; 8] = [

@@ -2,11 +2,11 @@
 //! instructions, nothing traps, and the canister takes a good model afterwards.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
 use e2e::malicious::{Crafted, corpus, templates};
-use e2e::tiny::smallest;
-use loader::types::{
-    Done, Error, GenerateRequest, GenerationState, Input, Message, ModelDelete, Outcome, Phase,
+use e2e::tiny_model::smallest;
+use interface::{
+    Done, Error, GenerateArgs, GenerationState, Input, Message, ModelDeleteArgs, Outcome, Phase,
     Started,
 };
 
@@ -16,11 +16,10 @@ const MOST: u64 = 800_000_000;
 
 fn generate(d: &mut Direct, input: Input) -> Result<Outcome<Started>> {
     let options = Some(greedy(4));
-    let request = GenerateRequest {
+    let request = GenerateArgs {
         input,
         options,
-        model: None,
-        tools: None,
+        ..GenerateArgs::default()
     };
     d.update(caller(0), "generate", (request,))
 }
@@ -100,7 +99,11 @@ fn a_template_that_does_harm_ends_no_more_than_its_chat() -> Result<()> {
             .map(|b| format!("{b:02x}"))
             .collect();
         let force = true;
-        let gone: Done = d.update(caller(0), "model_delete", (ModelDelete { model, force },))?;
+        let gone: Done = d.update(
+            caller(0),
+            "model_delete",
+            (ModelDeleteArgs { model, force },),
+        )?;
         ensure!(gone.is_ok(), "{name}: {gone:?}");
     }
     Ok(())

@@ -2,10 +2,10 @@
 //! moment; with `FUZZ_SECONDS=300` for five minutes.
 
 use anyhow::Result;
-use e2e::cautious::{Came, Counted, walk};
+use e2e::counted_load::{Came, Counted, walk};
 use e2e::malicious::{corpus, templates};
-use e2e::raw::Raw;
-use e2e::tiny::{Random, Tiny, Value};
+use e2e::raw_gguf::Raw;
+use e2e::tiny_model::{Random, Tiny, Value};
 use std::time::{Duration, Instant};
 
 /// The longest that one file may take. A shared machine may pause a thread for a while.
@@ -17,7 +17,7 @@ fn good() -> Result<Vec<Raw>> {
         let mut model = Tiny {
             architecture,
             context,
-            ..e2e::tiny::smallest()
+            ..e2e::tiny_model::smallest()
         };
         for (name, len) in names {
             model.vectors.push((format!("blk.0.{name}"), *len));

@@ -1,7 +1,7 @@
 //! Every crafted file, natively: a typed error that says what is wrong, after little work.
 
 use anyhow::{Result, ensure};
-use e2e::cautious::{Came, Counted, walk};
+use e2e::counted_load::{Came, Counted, walk};
 use e2e::malicious::{corpus, templates};
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ fn a_template_that_does_harm_is_stopped() -> Result<()> {
 
 #[test]
 fn the_good_model_comes_through() -> Result<()> {
-    let good = e2e::tiny::smallest().bytes()?;
+    let good = e2e::tiny_model::smallest().bytes()?;
     let (came, error) = walk(&Counted::new(&good), 4);
     ensure!(
         came == Came::Through && error.is_none(),

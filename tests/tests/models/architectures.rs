@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 use candle_core::quantized::GgmlDType;
 use e2e::agreement::{margin, top};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::reference::Reference;
-use e2e::tiny::{Random, Tiny, Value};
+use e2e::tiny_model::{Random, Tiny, Value};
 
 pub const QUANTIZATIONS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K];
 /// Tokens read, and tokens generated after them.

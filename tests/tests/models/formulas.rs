@@ -12,8 +12,8 @@
 use super::architectures::{CLOSE, GENERATED, PROMPT, QUANTIZATIONS, cosine, model, with};
 use anyhow::{Context, Result, ensure};
 use e2e::agreement::{margin, top};
-use e2e::native::Native;
-use e2e::tiny::{Random, Tiny, Value};
+use e2e::native_run::Native;
+use e2e::tiny_model::{Random, Tiny, Value};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -126,26 +126,27 @@ fn write() -> Result<()> {
 /// A convolution looks back; a cache that was kept and brought back must give the same.
 #[test]
 fn a_convolution_goes_on_from_a_cache_brought_back() -> Result<()> {
-    use engine::forward::{Forward, Place, Workspace};
-    use engine::kv::{KvCache, KvShape};
-    use engine::pacer::{Experience, Pacer, Unmetered};
+    use engine::inference::budget::{CostModel, InstructionBudget, Unmetered};
+    use engine::inference::forward::{Forward, TokenInput, Workspace};
+    use engine::kv_cache::KvCache;
     let models = models();
     let (_, lfm2) = models.iter().find(|m| m.0 == "lfm2").context("lfm2")?;
     let bytes = lfm2.bytes()?;
     let (model, _) = engine::Model::load(&bytes)?;
-    let shape = KvShape::of(&model.config);
+    let shape = model.config.kv_shape();
     let read = |from: usize, to: usize, kv: &mut KvCache| -> Result<Vec<f32>> {
         let mut workspace = Workspace::new(&model.config);
-        let mut experience = Experience::default();
+        let mut experience = CostModel::default();
         for position in from..to {
-            let mut pacer = Pacer::new(&Unmetered, &mut experience, u64::MAX, 0);
-            let place = Place {
+            let mut budget = InstructionBudget::new(&Unmetered, &mut experience, u64::MAX, 0);
+            let input = TokenInput {
                 generation: 0,
                 position,
                 token: 3 + (position as u32 * 37) % 250,
-                logits: true,
             };
-            Forward::new().advance(&model, &mut workspace, kv, place, &mut pacer)?;
+            let mut forward = Forward::new();
+            forward.run_layers(&model, &mut workspace, kv, input, &mut budget)?;
+            forward.run_head(&model, &mut workspace, input, &mut budget)?;
         }
         Ok(workspace.logits)
     };

@@ -4,9 +4,9 @@
 use anyhow::{Context, Result};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use e2e::tiny::Random;
+use e2e::tiny_model::Random;
 use weights::GgmlType;
-use weights::dequant::dequantize_row;
+use weights::gguf::dequant::dequantize_row;
 
 /// What candle calls each.
 const TYPES: [(GgmlType, GgmlDType); 13] = [

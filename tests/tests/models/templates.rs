@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::published::Published;
-use e2e::raw::{Raw, text};
-use e2e::tiny::{CHAT_TEMPLATE, smallest};
+use e2e::raw_gguf::{Raw, text};
+use e2e::tiny_model::{CHAT_TEMPLATE, smallest};
 use engine::Tokenizer;
 use engine::template::{Message, Template, Tools};
 use serde::Deserialize;
@@ -126,6 +126,7 @@ fn names_of_control_tokens_in_messages_are_text() -> Result<()> {
         let next = template
             .encode_next(
                 &[message("user", attack)],
+                "answer",
                 &message("user", attack),
                 &tokenizer,
             )?
@@ -159,7 +160,7 @@ fn turns_that_follow_are_those_of_the_whole() -> Result<()> {
         // Chats put no token that begins a text in the middle.
         let answer = tokenizer.encode_more("An answer", &[])?;
         tokens.extend(answer);
-        let more = template.encode_next(&read, &next, &tokenizer)?;
+        let more = template.encode_next(&read, "An answer", &next, &tokenizer)?;
         tokens.extend(more.context("it goes on")?);
         let mut whole = read.to_vec();
         whole.extend([message("assistant", "An answer"), next]);

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use e2e::published::Published;
 use engine::Tokenizer;
-use engine::text::TextStream;
+use engine::inference::text_stream::TextStream;
 use tokenizers::NormalizedString;
-use weights::source::FileSource;
+use weights::gguf::source::FileSource;
 use weights::{ByteSource, GgufFile};
 
 /// Many scripts, emoji, code, odd whitespace, digits, contractions, marks and control characters.

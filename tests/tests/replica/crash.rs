@@ -6,12 +6,12 @@
 use anyhow::{Context, Result, bail, ensure};
 use candid::Principal;
 use e2e::chats::{greedy, prompt, until_ready};
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::random;
+use interface::GenerationState;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
-use loader::types::{Chunk, GenerationState};
 use loader::{Client, Network};
 use replica::ReplicaConfig;
 use replica::http::{Server, ServerConfig};
@@ -141,8 +141,7 @@ async fn upload(client: &Client, file: &ShardedFile, seen: &mut Seen) -> Result<
             );
         }
         for index in missing.iter().flat_map(|m| m.start..m.end) {
-            let data = file.chunk(index)?.into();
-            client.upload_chunk(&Chunk { index, data }).await?;
+            client.upload_chunk(index, &file.chunk(index)?).await?;
             seen.chunks.push(index);
         }
         seen.chunks.clear();

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use candid::Encode;
 use e2e::chats::{ask, chat, greedy};
 use ic_agent::Agent;
-use loader::types::GenerationRequest;
+use interface::GenerationArgs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ async fn ask_on(
     id: u64,
     stop: Arc<AtomicBool>,
 ) -> Result<Vec<Duration>> {
-    let look = Encode!(&GenerationRequest {
+    let look = Encode!(&GenerationArgs {
         id,
         from_byte: 0,
         from_token: 0,

@@ -4,9 +4,7 @@ use crate::bare::{Bare, waiting};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candid::{Decode, Encode, Principal};
 use e2e::chats::{chat, greedy};
-use loader::types::{
-    GenerateRequest, Generation, GenerationRequest, GenerationState, Outcome, Started,
-};
+use interface::{GenerateArgs, Generation, GenerationArgs, GenerationState, Outcome, Started};
 use replica::{Ingress, IngressStatus, QueryResult, Replica};
 use std::time::{Duration, Instant};
 
@@ -63,11 +61,10 @@ fn decode(reply: &[u8]) -> Result<Generation> {
 /// Runs one generation in both, a round here and then the same messages there, and compares what
 /// came of it.
 fn measure(replica: &mut Replica, canister: Principal, attempt: u8) -> Result<Times> {
-    let request = Encode!(&GenerateRequest {
-        model: None,
+    let request = Encode!(&GenerateArgs {
         input: chat("Tell me about the sea."),
         options: greedy(TOKENS),
-        tools: None
+        ..GenerateArgs::default()
     })?;
     let id = submit(replica, canister, request, attempt)?;
     while !matches!(replica.ingress_status(&id), IngressStatus::Replied(_)) {
@@ -84,7 +81,7 @@ fn measure(replica: &mut Replica, canister: Principal, attempt: u8) -> Result<Ti
     let mut next = Some(waiting(state).map_err(bare_error)?);
     let mut bare = Bare::copy(state, replica.time_ns()).map_err(bare_error)?;
     let begin = state.totals.instructions;
-    let look_at = Encode!(&GenerationRequest {
+    let look_at = Encode!(&GenerationArgs {
         id: started.id,
         from_byte: 0,
         from_token: 0,

@@ -2,19 +2,18 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::{Encode, Principal};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
-use loader::types::{
-    Access, AccessChange, AccountInfo, ChatCreate, ConfigPatch, Done, Error, GenerateRequest,
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
+use interface::{
+    Access, AccessChange, AccountInfo, ChatCreateArgs, ConfigPatch, Done, Error, GenerateArgs,
     Input, LogEntry, Outcome, Role, Started,
 };
 
-fn request(max_tokens: u32) -> GenerateRequest {
-    GenerateRequest {
-        model: None,
+fn request(max_tokens: u32) -> GenerateArgs {
+    GenerateArgs {
         input: Input::Prompt("Once".into()),
         options: Some(greedy(max_tokens)),
-        tools: None,
+        ..GenerateArgs::default()
     }
 }
 
@@ -86,7 +85,7 @@ fn only_those_who_may_generate() -> Result<()> {
     d.inspects = false;
     let refused: Done = d.update(me, "set_access", (Vec::<AccessChange>::new(),))?;
     ensure!(matches!(refused, Err(Error::Unauthorized(_))));
-    let refused: Outcome<loader::types::Config> =
+    let refused: Outcome<interface::Config> =
         d.update(me, "set_config", (ConfigPatch::default(),))?;
     ensure!(matches!(refused, Err(Error::Unauthorized(_))));
     Ok(())
@@ -166,8 +165,8 @@ fn quotas_count_tokens_read_and_drawn() -> Result<()> {
     d.settle()?;
     // Chats have a limit of their own.
     for expected in [true, true, false] {
-        let made: Outcome<loader::types::ChatInfo> =
-            d.update(me, "chat_create", (ChatCreate::default(),))?;
+        let made: Outcome<interface::ChatInfo> =
+            d.update(me, "chat_create", (ChatCreateArgs::default(),))?;
         ensure!(made.is_ok() == expected, "{made:?}");
     }
     // Generations at once.
@@ -291,9 +290,9 @@ fn canisters_pay_for_what_they_use_to_the_cycle() -> Result<()> {
     let Err(Error::PaymentRequired { required, attached }) = refused else {
         panic!("{refused:?}");
     };
-    ensure!(attached == 1_000_000u64);
+    ensure!(attached == 1_000_000);
     // Enough and more: the most it can cost is taken, and what was not used comes back at the end.
-    let sent = 2 * u64::try_from(required.0)?;
+    let sent = 2 * u64::try_from(required)?;
     let balance = |d: &Direct, id| d.replica.canister(&id).map_or(0, |c| c.cycles);
     let income = balance(&d, canister);
     let (back, started) = call(&mut d, sent, 20)?;

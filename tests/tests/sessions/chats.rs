@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use candid::Principal;
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::Tiny;
-use loader::types::{
-    ChatCreate, ChatHistory, ChatHistoryRequest, ChatInfo, ChatListRequest, ChatSend, Done, Error,
-    GenerationState, Outcome, Overflow,
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::Tiny;
+use interface::{
+    ChatCreateArgs, ChatHistory, ChatHistoryArgs, ChatInfo, ChatListArgs, ChatSendArgs, Done,
+    Error, GenerationState, Outcome, Overflow,
 };
 
 fn history(d: &mut Direct, who: Principal, chat: u64) -> Result<Outcome<ChatHistory>> {
-    let request = ChatHistoryRequest {
+    let request = ChatHistoryArgs {
         chat,
         from: 0,
         limit: 1_000,
@@ -19,7 +19,7 @@ fn history(d: &mut Direct, who: Principal, chat: u64) -> Result<Outcome<ChatHist
 }
 
 fn list(d: &mut Direct, who: Principal) -> Result<Vec<ChatInfo>> {
-    let request = ChatListRequest {
+    let request = ChatListArgs {
         before: None,
         limit: 1_000,
     };
@@ -95,14 +95,14 @@ fn a_question_can_be_asked_again() -> Result<()> {
     let first = d.answer(me, chat, "One two three", greedy(30))?;
     let second = d.answer(me, chat, "Four five six", greedy(30))?;
     let again = |d: &mut Direct, content: &str, from: u32| {
-        let question = ChatSend {
-            model: None,
+        let question = ChatSendArgs {
             chat,
             content: content.into(),
             options: Some(greedy(30)),
             replace_from: Some(from),
+            ..ChatSendArgs::default()
         };
-        d.update::<_, Outcome<loader::types::Started>>(me, "chat_send", (question,))
+        d.update::<_, Outcome<interface::Started>>(me, "chat_send", (question,))
     };
     // The same again, from either turn: the same tokens, and what stays is not read again.
     let id = again(&mut d, "Four five six", 2)??.id;
@@ -160,10 +160,10 @@ fn a_chat_longer_than_the_context_slides_if_it_may() -> Result<()> {
     let mut d = Direct::with_model(&tiny)?;
     let me = caller(1);
     let fixed = d.chat(me, None)?;
-    let create = ChatCreate {
+    let create = ChatCreateArgs {
         system: Some("Be brief.".into()),
         overflow: Some(Overflow::Slide),
-        ..ChatCreate::default()
+        ..ChatCreateArgs::default()
     };
     let made: Outcome<ChatInfo> = d.update(me, "chat_create", (create,))?;
     let sliding = made?.id;

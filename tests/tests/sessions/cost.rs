@@ -1,10 +1,10 @@
 //! What a chat costs: the next turn pays for its new tokens only, and many chats cost no heap.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::{Tiny, smallest};
-use loader::types::{
-    ChatInfo, ChatListRequest, ConfigPatch, GenerateRequest, Generation, Input, Outcome, Started,
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::{Tiny, smallest};
+use interface::{
+    ChatInfo, ChatListArgs, ConfigPatch, GenerateArgs, Generation, Input, Outcome, Started,
 };
 
 /// Large enough that a token's own cost is what counts.
@@ -32,11 +32,10 @@ fn text(tokens: usize) -> String {
 /// What the engine spends on `read` tokens and then `drawn` ones.
 fn engine(d: &mut Direct, who: u64, read: u32, drawn: u32) -> Result<u64> {
     let digits = (0..read).map(|n| char::from(b'0' + (n % 10) as u8));
-    let request = GenerateRequest {
-        model: None,
+    let request = GenerateArgs {
         input: Input::Prompt(digits.collect()),
         options: Some(greedy(drawn)),
-        tools: None,
+        ..GenerateArgs::default()
     };
     let started: Outcome<Started> = d.update(caller(who), "generate", (request,))?;
     let started = started?;
@@ -61,7 +60,7 @@ fn the_second_turn_costs_its_new_tokens_only() -> Result<()> {
         }
         if evict {
             // Somebody else's generation needs all the room there is.
-            let page = d.status()?.cache.page_bytes;
+            let page = d.status()?.cache.block_bytes;
             let room = |d: &mut Direct, pages: u64| {
                 d.config(ConfigPatch {
                     max_kv_bytes: Some(pages * page),
@@ -111,7 +110,7 @@ fn a_common_system_prompt_is_kept_once() -> Result<()> {
         let chat = d.chat(caller(n), Some(&system))?;
         let answer = d.answer(caller(n), chat, "Hello", greedy(2))?;
         cached.push(answer.cached_tokens);
-        pages.push(d.status()?.cache.pages_used);
+        pages.push(d.status()?.cache.blocks_used);
     }
     println!("pages {pages:?}, cached {cached:?}");
     // Each further chat needs its own last page only, and reads only what follows the common pages.
@@ -136,7 +135,7 @@ fn a_common_system_prompt_is_kept_once() -> Result<()> {
     for n in 1..=7 {
         d.delete_chats(caller(n))?;
     }
-    ensure!(d.status()?.cache.pages_used == 0);
+    ensure!(d.status()?.cache.blocks_used == 0);
     Ok(())
 }
 
@@ -165,7 +164,7 @@ fn a_thousand_chats_cost_no_heap() -> Result<()> {
         for _ in 0..12 {
             d.chat(me, None)?;
         }
-        let request = ChatListRequest {
+        let request = ChatListArgs {
             before: None,
             limit: 10,
         };
@@ -178,7 +177,7 @@ fn a_thousand_chats_cost_no_heap() -> Result<()> {
         // As many pages as are used now: the next has to take somebody's.
         let status = d.status()?;
         d.config(ConfigPatch {
-            max_kv_bytes: Some(u64::from(status.cache.pages_used) * status.cache.page_bytes),
+            max_kv_bytes: Some(u64::from(status.cache.blocks_used) * status.cache.block_bytes),
             ..ConfigPatch::default()
         })?;
         let before = d.instructions();
@@ -203,7 +202,7 @@ fn a_thousand_chats_cost_no_heap() -> Result<()> {
          and {many:?} instructions",
         status.chats, status.heap_bytes
     );
-    ensure!(status.chats == 1_000 && status.cache.pages_used > 5_000);
+    ensure!(status.chats == 1_000 && status.cache.blocks_used > 5_000);
     ensure!(status.heap_bytes <= heap + (1 << 20), "the heap has grown");
     // Maps of a thousand are a level or two deeper than maps of ten, and that is all.
     for (few, many) in few.into_iter().zip(many) {
@@ -213,7 +212,7 @@ fn a_thousand_chats_cost_no_heap() -> Result<()> {
     let mut before = None;
     let mut count = 0;
     loop {
-        let request = ChatListRequest { before, limit: 30 };
+        let request = ChatListArgs { before, limit: 30 };
         let page: Vec<ChatInfo> = d.query(caller(3), "chat_list", (request,))?;
         ensure!(page.windows(2).all(|c| c[0].id > c[1].id));
         count += page.len();

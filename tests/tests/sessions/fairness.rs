@@ -1,9 +1,9 @@
 //! Everybody gets a fair share of the instructions, and short generations do not wait for long ones.
 
 use anyhow::{Context, Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
-use loader::types::{ConfigPatch, Done, Generation, Input, Outcome, Started};
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
+use interface::{ConfigPatch, Done, Generation, Input, Outcome, Started};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CALLERS: u64 = 10;
@@ -11,11 +11,10 @@ const WINDOW: usize = 30;
 const BUDGET: u64 = 60_000_000;
 
 fn start(d: &mut Direct, who: u64, words: usize, max_tokens: u32) -> Result<u64> {
-    let request = loader::types::GenerateRequest {
-        model: None,
+    let request = interface::GenerateArgs {
         input: Input::Prompt(format!("{who} {}", "and on ".repeat(words))),
         options: Some(greedy(max_tokens)),
-        tools: None,
+        ..interface::GenerateArgs::default()
     };
     let started: Outcome<Started> = d.update(caller(who), "generate", (request,))?;
     Ok(started?.id)

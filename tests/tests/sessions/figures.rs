@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::CandidType;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -64,6 +64,6 @@ fn metrics_and_status_tell_what_was_done() -> Result<()> {
     ensure!(figure("llm_stable_bytes")? == status.stable_bytes as f64);
     let regions: u64 = status.regions.iter().map(|r| r.bytes).sum();
     ensure!(regions > 0 && regions <= status.stable_bytes);
-    ensure!(status.days_left > 1 && status.cache.resting_chats == 1);
+    ensure!(status.days_left > 1 && status.cache.cached_chats == 1);
     Ok(())
 }

@@ -5,9 +5,9 @@ use candid::types::value::{IDLArgs, IDLField, IDLValue, VariantValue};
 use candid::types::{FuncMode, Label, Type, TypeEnv, TypeInner};
 use candid::{Int, Nat, Principal};
 use candid_parser::utils::CandidSource;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::{Random, Tiny, smallest};
-use loader::types::{ConfigPatch, Done};
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::{Random, Tiny, smallest};
+use interface::{ConfigPatch, Done};
 use replica::{IngressStatus, Reject};
 
 struct Method {

@@ -3,10 +3,10 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::{Nat, Principal};
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::{Random, smallest};
-use loader::types::{
-    ChatSend, Config, ConfigPatch, Done, Error, GenerationState, Options, Outcome, Started,
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::{Random, smallest};
+use interface::{
+    ChatSendArgs, Config, ConfigPatch, Done, Error, GenerationState, Options, Outcome, Started,
 };
 use replica::management::types::CanisterSettings;
 
@@ -125,12 +125,12 @@ impl Case {
             keep = self.random.below(keep as u64) as usize;
         }
         let replaces = chat.broken || keep < chat.answered.len();
-        let send = ChatSend {
-            model: None,
+        let send = ChatSendArgs {
             chat: chat.id,
             content: question.clone(),
             options: Some(options.clone()),
             replace_from: replaces.then_some(system + 2 * keep as u32),
+            ..ChatSendArgs::default()
         };
         let sent: Outcome<Started> = self.d.update(chat.owner, "chat_send", (send,))?;
         match sent {
@@ -190,7 +190,7 @@ impl Case {
             _ => {
                 // Room for a few pages only, or for all: eviction while others run.
                 let pages = [3, 10, 30, 100_000][self.random.below(4) as usize];
-                let page = self.d.status()?.cache.page_bytes.max(1);
+                let page = self.d.status()?.cache.block_bytes.max(1);
                 self.d.config(ConfigPatch {
                     max_kv_bytes: Some(pages * page),
                     ..ConfigPatch::default()
@@ -274,15 +274,15 @@ fn any_interleaving_gives_the_tokens_of_each_chat_alone() -> Result<()> {
         }
         let s = case.d.status()?;
         let left = (
-            s.cache.pages_used,
-            s.cache.shareable_pages,
-            s.cache.resting_chats,
+            s.cache.blocks_used,
+            s.cache.shareable_blocks,
+            s.cache.cached_chats,
             s.chats,
             s.generations_running,
         );
         ensure!(left == (0, 0, 0, 0, 0), "case {seed} leaves {left:?}");
         for n in 1..=CALLERS {
-            let account: loader::types::AccountInfo = case.d.query(caller(n), "account", ())?;
+            let account: interface::AccountInfo = case.d.query(caller(n), "account", ())?;
             ensure!(
                 (account.tokens_in_flight, account.generations, account.chats) == (0, 0, 0),
                 "case {seed}: {account:?}"

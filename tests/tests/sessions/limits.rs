@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use candid::{Nat, Principal};
-use e2e::direct::{Direct, caller, greedy};
-use e2e::tiny::Tiny;
-use loader::types::{
-    ChatCreate, ChatInfo, ConfigPatch, Done, Error, GenerateRequest, GenerationState, Input,
+use e2e::harness::{Direct, caller, greedy};
+use e2e::tiny_model::Tiny;
+use interface::{
+    ChatCreateArgs, ChatInfo, ConfigPatch, Done, Error, GenerateArgs, GenerationState, Input,
     LogEntry, LogLevel, Outcome, Started,
 };
 use replica::management::types::CanisterSettings;
@@ -13,11 +13,10 @@ use replica::management::types::CanisterSettings;
 const SMALL: u64 = 20_000_000;
 
 fn generate(d: &mut Direct, who: Principal, max_tokens: u32) -> Result<Outcome<Started>> {
-    let request = GenerateRequest {
-        model: None,
+    let request = GenerateArgs {
         input: Input::Prompt("On and on".into()),
         options: Some(greedy(max_tokens)),
-        tools: None,
+        ..GenerateArgs::default()
     };
     d.update(who, "generate", (request,))
 }
@@ -48,7 +47,7 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
         let middle = least + (most - least) / 2;
         freezing_threshold(&mut d, middle)?;
         match d.status() {
-            Ok(s) if s.liquid_cycles > 100_000_000_000u64 => least = middle,
+            Ok(s) if s.liquid_cycles > 100_000_000_000 => least = middle,
             _ => most = middle,
         }
     }
@@ -70,7 +69,7 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
     d.rounds(200);
     ensure!(d.look(me, id)?.generated_tokens == paused.generated_tokens);
     let spent = before - d.status()?.liquid_cycles;
-    ensure!(spent < 5_000_000_000u64, "{spent}");
+    ensure!(spent < 5_000_000_000, "{spent}");
     // Somebody tops it up; nobody calls it.
     let canister = d.canister;
     d.replica.top_up(&canister, 1_000_000_000_000);
@@ -79,7 +78,10 @@ fn without_cycles_work_pauses_and_goes_on_by_itself() -> Result<()> {
     ensure!(d.status()?.paused.is_none());
     let log: Outcome<Vec<LogEntry>> = d.query(caller(0), "logs", (0u64,))?;
     let texts: Vec<String> = log?.into_iter().map(|l| l.text).collect();
-    ensure!(texts.iter().any(|t| t.starts_with("paused")), "{texts:?}");
+    ensure!(
+        texts.iter().any(|t| t.starts_with("work is paused")),
+        "{texts:?}"
+    );
     Ok(())
 }
 
@@ -129,7 +131,7 @@ fn a_full_queue_and_full_memory_are_typed_errors() -> Result<()> {
         d.ask(me, chat, "Hello", greedy(1))?,
         Err(Error::OutOfMemory(_))
     ));
-    let made: Outcome<ChatInfo> = d.update(me, "chat_create", (ChatCreate::default(),))?;
+    let made: Outcome<ChatInfo> = d.update(me, "chat_create", (ChatCreateArgs::default(),))?;
     ensure!(matches!(made, Err(Error::OutOfMemory(_))));
     ensure!(d.status()?.chats == 1 && d.look(me, next)?.generated_tokens == 5);
     d.config(ConfigPatch {
@@ -138,7 +140,7 @@ fn a_full_queue_and_full_memory_are_typed_errors() -> Result<()> {
     })?;
 
     // No room for the cache: that generation ends, others go on.
-    let page = d.status()?.cache.page_bytes;
+    let page = d.status()?.cache.block_bytes;
     d.config(ConfigPatch {
         max_kv_bytes: Some(3 * page),
         ..ConfigPatch::default()

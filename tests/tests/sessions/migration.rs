@@ -1,36 +1,39 @@
-//! An upgrade from the stable memory that each layout's program wrote: `tests/data/layout-1.gz` and
-//! `tests/data/layout-2.gz` were written by the last programs with those layouts, with
-//! [`make_the_fixture`]:
+//! A canister with the stable memory that an earlier program wrote: `tests/data/layout-1.gz`, the image
+//! of a small populated canister, goes on under today's program as it was left. The test
+//! [`write_the_image`] wrote it:
 //!
 //! ```text
 //! gzip of: pages of 64 KiB: u64 | for each 4 KiB that is not zero: its number u64, its bytes
 //! ```
 //!
-//! `tests/data/layout-N.json` has the tokens that its generations had then. (What a version draws further
-//! is that version's: its kernels may round otherwise.)
+//! `tests/data/layout-1.json` has the tokens that its generations had then. (What a version generates
+//! after that may differ: its kernels may round otherwise.) A change of a stored type keeps this image
+//! and adds another; see CONTRIBUTING.md.
 
 use anyhow::{Context, Result, ensure};
-use candid::{CandidType, Principal};
-use e2e::direct::{Direct, caller, drawn, greedy};
-use e2e::tiny::smallest;
+use candid::Principal;
+use e2e::harness::{Direct, caller, drawn, greedy};
+use e2e::tiny_model::smallest;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use loader::types::{
-    Done, Error, GenerateRequest, GenerationRequest, GenerationState, Input, Options, Outcome,
-    Started,
+use interface::{
+    AliasSetArgs, ChatHistory, ChatHistoryArgs, ConfigPatch, Done, Error, GenerateArgs,
+    GenerationState, Input, Options, Outcome, Started,
 };
 use replica::management::types::InstallMode;
-use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
 const PAGE: usize = 4_096;
 
-fn fixture(layout: u32) -> std::path::PathBuf {
+/// The layout that today's program writes.
+const LAYOUT: u32 = 1;
+
+fn image_file(layout: u32) -> std::path::PathBuf {
     e2e::folder().join(format!("tests/data/layout-{layout}.gz"))
 }
 
-fn tokens(layout: u32) -> std::path::PathBuf {
+fn tokens_file(layout: u32) -> std::path::PathBuf {
     e2e::folder().join(format!("tests/data/layout-{layout}.json"))
 }
 
@@ -53,32 +56,32 @@ const WRITER: &str = r#"(module
             (i64.extend_i32_u (i32.sub (call $size) (i32.const 8))))
         (call $reply)))"#;
 
-/// What was asked of the first release: the finished, the cancelled, the running and the waiting one.
+/// The generations of the image: two finished, one cancelled, one running, one waiting.
+/// (Number 3 is the chat's answer.)
 fn questions() -> [(u64, Principal, &'static str, Options); 5] {
     [
         (1, caller(1), "One two three", greedy(20)),
         (2, caller(2), "The rain on the other morning", drawn(30, 9)),
-        (3, caller(1), "Never to be finished", greedy(500)),
-        (4, caller(1), "On and on and on", drawn(200, 4)),
-        (5, Principal::anonymous(), "And the last one", greedy(60)),
+        (4, caller(1), "Never to be finished", greedy(500)),
+        (5, caller(1), "On and on and on", drawn(200, 4)),
+        (6, Principal::anonymous(), "And the last one", greedy(60)),
     ]
 }
 
-fn request(question: &str, options: &Options) -> GenerateRequest {
-    GenerateRequest {
-        model: None,
+fn request(question: &str, options: &Options) -> GenerateArgs {
+    GenerateArgs {
         input: Input::Prompt(question.into()),
         options: Some(options.clone()),
-        tools: None,
+        ..GenerateArgs::default()
     }
 }
 
-/// A canister with the stable memory of the fixture, upgraded to this version.
+/// Returns a canister with the stable memory of an image, upgraded to today's program.
 fn upgraded(layout: u32) -> Result<Direct> {
-    let file = std::fs::File::open(fixture(layout))?;
+    let file = std::fs::File::open(image_file(layout))?;
     let mut image = Vec::new();
     GzDecoder::new(file).read_to_end(&mut image)?;
-    let (size, pages) = image.split_at_checked(8).context("an empty fixture")?;
+    let (size, pages) = image.split_at_checked(8).context("an empty image")?;
     let mut d = Direct::install(&wat::parse_str(WRITER)?)?;
     let send = |d: &mut Direct, method: &str, arg: Vec<u8>| {
         d.raw(caller(0), method, arg)
@@ -97,52 +100,48 @@ fn upgraded(layout: u32) -> Result<Direct> {
 }
 
 #[test]
-fn the_first_layout_is_brought_to_this_one_and_goes_on() -> Result<()> {
-    goes_on(1)
-}
-
-#[test]
-fn the_second_layout_is_brought_to_this_one_and_goes_on() -> Result<()> {
-    goes_on(2)
-}
-
-fn goes_on(layout: u32) -> Result<()> {
-    let mut d = upgraded(layout)?;
-    // Records of the first have to be converted, one after the other; of the second only one.
-    let now = if layout == 1 { 1 } else { 3 };
-    ensure!(d.status()?.layout == now, "it was converted in one message");
-    // What is there can be read before it is done; new work waits for it.
+fn the_image_of_layout_1_goes_on_as_it_was_left() -> Result<()> {
+    let mut d = upgraded(1)?;
+    // What is finished can be read at once.
     let before = d.look(caller(1), 1)?;
     ensure!(matches!(before.state, GenerationState::Finished(_)));
     d.until_ready()?;
     let status = d.status()?;
     ensure!(
-        status.layout == 3 && status.generations_running == 2,
+        status.layout == LAYOUT && status.generations_running == 2,
         "{status:?}"
     );
     ensure!(
         status.config.max_context_tokens == 1_234,
         "settings are kept"
     );
-    let cancelled = d.look(caller(1), 3)?;
+    let models = d.models()?;
+    ensure!(models.aliases.iter().any(|a| a.alias == "story"));
+    let cancelled = d.look(caller(1), 4)?;
     ensure!(matches!(
         cancelled.state,
         GenerationState::Failed(Error::Cancelled)
     ));
-    ensure!(cancelled.generated_tokens > 0, "what it had is kept");
+    ensure!(cancelled.generated_tokens > 0, "its tokens are kept");
+    let chat = read_chat(&mut d)?;
+    let texts: Vec<&str> = chat.turns.iter().map(|t| t.content.as_str()).collect();
+    ensure!(
+        texts.len() == 3 && texts[..2] == ["Be brief.", "Who are you?"],
+        "{texts:?}"
+    );
 
-    // Nothing that was drawn is lost, and what was not ended goes on to its end.
-    let had: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(tokens(layout))?)?;
+    // No token is lost, and what had not ended goes on to its end.
+    let had: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(tokens_file(1))?)?;
     for ((id, who, _, _), had) in questions().into_iter().zip(had) {
         let end = d.finish(who, id)?;
         ensure!(end.token_ids.starts_with(&had), "generation {id}");
-        ensure!(had.is_empty() == (id == 5));
+        ensure!(had.is_empty() == (id == 6));
         match id {
-            1..=3 => ensure!(end.token_ids == had, "generation {id}"),
+            1..=4 => ensure!(end.token_ids == had, "generation {id}"),
             _ => ensure!(matches!(end.state, GenerationState::Finished(_)), "{end:?}"),
         }
     }
-    // The one that had only waited is what a canister of this version gives.
+    // The one that had only waited gets the tokens that a new canister of today's program computes.
     let mut fresh = Direct::with_model(&smallest())?;
     let [.., (id, who, question, options)] = questions();
     let started: Outcome<Started> =
@@ -150,100 +149,90 @@ fn goes_on(layout: u32) -> Result<()> {
     let expected = fresh.finish(who, started?.id)?;
     let end = d.finish(who, id)?;
     ensure!(end.token_ids == expected.token_ids, "{end:?} {expected:?}");
-    // And everything new works on it.
-    let chat = d.chat(caller(1), None)?;
-    d.answer(caller(1), chat, "Hello", greedy(10))?;
+    // The chat goes on, and a new one works.
+    d.answer(caller(7), CHAT, "And now?", greedy(10))?;
+    let new = d.chat(caller(1), None)?;
+    d.answer(caller(1), new, "Hello", greedy(10))?;
     d.upgrade()?;
     d.until_ready()?;
-    d.answer(caller(1), chat, "And now?", greedy(10))?;
-    d.delete_chats(caller(1))?;
+    d.answer(caller(1), new, "And now?", greedy(10))?;
+    for who in [caller(1), caller(7)] {
+        d.delete_chats(who)?;
+    }
     let status = d.status()?;
     ensure!(
-        (status.cache.pages_used, status.generations_running) == (0, 0),
+        (status.cache.blocks_used, status.generations_running) == (0, 0),
         "{status:?}"
     );
     Ok(())
 }
 
-/// The parts of the first release's answers that are wanted here.
-#[derive(CandidType, Deserialize)]
-struct OldGeneration {
-    state: GenerationState,
-    token_ids: Vec<u32>,
-    generated_tokens: u32,
-}
-
-#[derive(CandidType, Serialize)]
-struct OldPatch {
-    round_instructions: Option<u64>,
-    max_context_tokens: Option<u32>,
-}
-
-fn old_look(d: &mut Direct, who: Principal, id: u64) -> Result<OldGeneration> {
-    let request = GenerationRequest {
-        id,
-        from_byte: 0,
-        from_token: 0,
+/// Returns the chat of the image.
+fn read_chat(d: &mut Direct) -> Result<ChatHistory> {
+    let request = ChatHistoryArgs {
+        chat: CHAT,
+        from: 0,
+        limit: 100,
     };
-    let look: Outcome<OldGeneration> = d.query(who, "generation", (request,))?;
-    Ok(look?)
+    let chat: Outcome<ChatHistory> = d.query(caller(7), "chat_history", (request,))?;
+    Ok(chat?)
 }
 
-/// Writes the fixture with an old program: `LLM_OLD_WASM=… LLM_OLD_LAYOUT=2 cargo test -- --ignored`.
+/// The number of the image's chat.
+const CHAT: u64 = 1;
+
+/// Writes the image with today's program. Do this once for each layout, with its first release.
 #[test]
-#[ignore = "the fixture is checked in; this is how it was made"]
-fn make_the_fixture() -> Result<()> {
-    let old = std::env::var_os("LLM_OLD_WASM").context("LLM_OLD_WASM names the old code")?;
-    let layout: u32 = std::env::var("LLM_OLD_LAYOUT")?.parse()?;
-    let mut d = Direct::install(&std::fs::read(old)?)?;
-    // Its status has other fields than today's: wait by the clock.
-    let uploaded = d.upload(&smallest().bytes()?);
-    ensure!(uploaded.is_err());
-    d.rounds(300);
-    let set = |d: &mut Direct, budget: u64| -> Result<()> {
-        let patch = OldPatch {
-            round_instructions: Some(budget),
-            max_context_tokens: Some(1_234),
-        };
-        d.raw(caller(0), "set_config", candid::encode_one(patch)?)
-            .map_err(|e| anyhow::anyhow!("{e:?}"))?;
-        Ok(())
-    };
+#[ignore = "the image is checked in; this is how it was made"]
+fn write_the_image() -> Result<()> {
+    let mut d = Direct::with_model(&smallest())?;
     for (id, who, question, options) in questions() {
-        if id == 3 {
+        if id == 4 {
+            let chat = d.chat(caller(7), Some("Be brief."))?;
+            ensure!(chat == CHAT);
+            d.answer(caller(7), chat, "Who are you?", greedy(12))?;
+            let story = AliasSetArgs {
+                alias: "story".into(),
+                model: "default".into(),
+            };
+            let done: Done = d.update(caller(0), "alias_set", (story,))?;
+            done?;
             d.one_message_a_round();
-            set(&mut d, 8_000_000)?;
+            d.config(ConfigPatch {
+                round_instructions: Some(8_000_000),
+                max_context_tokens: Some(1_234),
+                ..ConfigPatch::default()
+            })?;
         }
         let started: Outcome<Started> =
             d.update(who, "generate", (request(question, &options),))?;
         ensure!(started?.id == id);
-        if id < 3 {
-            d.rounds(30);
-            let look = old_look(&mut d, who, id)?;
-            ensure!(matches!(look.state, GenerationState::Finished(_)));
-        }
-        if id == 3 {
-            while old_look(&mut d, who, id)?.generated_tokens < 5 {
-                d.rounds(1);
+        match id {
+            1 | 2 => {
+                d.finish(who, id)?;
             }
-            let cancelled: Done = d.update(who, "cancel", (id,))?;
-            cancelled?;
-        }
-        if id == 4 {
-            while old_look(&mut d, who, id)?.generated_tokens < 3 {
-                d.rounds(1);
+            4 => {
+                while d.look(who, id)?.generated_tokens < 5 {
+                    d.rounds(1);
+                }
+                let cancelled: Done = d.update(who, "cancel", (id,))?;
+                cancelled?;
             }
+            5 => {
+                while d.look(who, id)?.generated_tokens < 3 {
+                    d.rounds(1);
+                }
+            }
+            _ => {}
         }
-    }
-    for (id, who, _, _) in &questions()[3..] {
-        let look = old_look(&mut d, *who, *id)?;
-        ensure!(!look.state.is_over(), "{id}: {:?}", look.state);
     }
     let mut had = Vec::new();
     for (id, who, _, _) in questions() {
-        had.push(old_look(&mut d, who, id)?.token_ids);
+        let look = d.look(who, id)?;
+        ensure!(look.state.is_over() == (id < 5), "{id}: {:?}", look.state);
+        had.push(look.token_ids);
     }
-    std::fs::write(tokens(layout), serde_json::to_string(&had)?)?;
+    std::fs::write(tokens_file(LAYOUT), serde_json::to_string(&had)?)?;
     let canister = d.replica.canister(&d.canister).context("no canister")?;
     let pages = canister.stable_pages();
     let mut image = pages.to_le_bytes().to_vec();
@@ -255,7 +244,7 @@ fn make_the_fixture() -> Result<()> {
             image.extend(&page);
         }
     }
-    let file = std::fs::File::create(fixture(layout))?;
+    let file = std::fs::File::create(image_file(LAYOUT))?;
     let mut gzip = GzEncoder::new(file, Compression::best());
     gzip.write_all(&image)?;
     gzip.finish()?;

@@ -1,7 +1,7 @@
 //! Chats with a real model: what they take of heap and stable memory.
 
 use anyhow::{Result, ensure};
-use e2e::direct::{Direct, caller, greedy};
+use e2e::harness::{Direct, caller, greedy};
 
 #[test]
 fn twenty_chats_of_a_real_model_fit_a_gibibyte_of_heap() -> Result<()> {
@@ -35,17 +35,17 @@ fn twenty_chats_of_a_real_model_fit_a_gibibyte_of_heap() -> Result<()> {
         shared += u64::from(end.cached_tokens);
     }
     let s = d.status()?;
-    let kv = u64::from(s.cache.pages_used) * s.cache.page_bytes;
+    let kv = u64::from(s.cache.blocks_used) * s.cache.block_bytes;
     println!(
         "20 chats of SmolLM2-135M, {tokens} tokens of context, {shared} of them read for others: heap \
          {} MiB; {} KV pages of {} bytes, {} bytes a token of a full page, {} a token of context here",
         s.heap_bytes >> 20,
-        s.cache.pages_used,
-        s.cache.page_bytes,
-        s.cache.page_bytes / 64,
+        s.cache.blocks_used,
+        s.cache.block_bytes,
+        s.cache.block_bytes / 64,
         kv / tokens
     );
-    ensure!(s.chats == 20 && s.cache.resting_chats == 20);
+    ensure!(s.chats == 20 && s.cache.cached_chats == 20);
     ensure!(s.heap_bytes < 1 << 30, "{}", s.heap_bytes);
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use candid::Principal;
-use e2e::direct::{Direct, caller, greedy};
-use e2e::raw::{Raw, text};
-use e2e::tiny::smallest;
+use e2e::harness::{Direct, caller, greedy};
+use e2e::raw_gguf::{Raw, text};
+use e2e::tiny_model::smallest;
 use engine::Tokenizer;
 use engine::template::{Message, Template, Tools};
-use loader::types::{Error, GenerateRequest, Input, Outcome, Started};
+use interface::{Error, GenerateArgs, Input, Outcome, Started};
 use weights::GgufFile;
 
 const TEMPLATE: &str = "{% if tools %}<|im_start|>tools\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
@@ -18,14 +18,14 @@ fn ask(d: &mut Direct, who: Principal, chat: bool, tools: &[&str]) -> Result<Out
     let content = "Is it raining?".to_string();
     let role = "user".into();
     let input = match chat {
-        true => Input::Chat(vec![loader::types::Message { role, content }]),
+        true => Input::Chat(vec![interface::Message { role, content }]),
         false => Input::Prompt(content),
     };
-    let request = GenerateRequest {
+    let request = GenerateArgs {
         input,
         options: Some(greedy(8)),
-        model: None,
         tools: Some(tools.iter().map(|t| (*t).into()).collect()),
+        ..GenerateArgs::default()
     };
     d.update(who, "generate", (request,))
 }

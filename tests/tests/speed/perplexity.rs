@@ -1,7 +1,7 @@
 //! Perplexity beside candle's, over a text of 4,096 tokens.
 
 use anyhow::Result;
-use e2e::native::Native;
+use e2e::native_run::Native;
 use e2e::perplexity::{candle, compare, read_record, windows};
 use e2e::reference::Reference;
 use std::path::Path;

@@ -1,28 +1,28 @@
 //! Packing rows of quantization blocks by integer arithmetic, four rows and 32 columns at a time.
 //!
-//! Every format here says of a weight: `byte × reach / 128 + centre`, with a signed byte and a reach
+//! In every format here a weight is `byte × reach / 128 + centre`, with a signed byte and a reach
 //! and centre that 16 or 32 columns share ([`Format`]). In units of the row's scale that is
 //! `(256 × byte × D) >> 15 + M` with 16-bit D and M, exact to 1.5 units. Compared with going
-//! through `f32` it costs a quarter of the instructions.
+//! through `f32`, that costs a quarter of the instructions.
 //!
 //! The norm that sets the scale is bounded from the headers alone, as if every weight of a block
 //! were as large as its largest could be: about 2.2 times the true norm.
 
 use super::formats::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-use super::{LANES, NotFinite, ROW_NORM_MAX, VALUE_MAX, norm_budget};
-use crate::dtype::GgmlType;
-use crate::simd::{ROUND_MAGIC, V128};
+use super::{LANES, NotFinite, ROW_NORM_MAX, scale_rule};
+use crate::gguf::GgmlType;
+use crate::simd::{ROUND_MAGIC, V128, Vector};
 
 /// Columns packed at a time.
-pub const CHUNK: usize = 32;
+const CHUNK: usize = 32;
 /// Most by which a packed weight is off, in units: rounding of the product, of M and of D.
 const ERROR_MAX: f32 = 1.5;
 /// Weights of this size and more are refused: infinite numbers of a header look like them.
 const TOO_LARGE: f32 = 65_536.0;
 
-/// Packs consecutive rows of one block format, four to a group of `out`; `None` if this is no such
-/// format or `cols` not a multiple of [`CHUNK`].
-pub fn pack(
+/// Packs consecutive rows of one block format, four to a group of `out`. Returns `None` if the format
+/// has no integer packer or `cols` is not a multiple of [`CHUNK`].
+pub(super) fn pack(
     headers: &mut Vec<[f32; 4]>,
     cols: usize,
     dtype: GgmlType,
@@ -41,12 +41,7 @@ pub fn pack(
         GgmlType::Q4K => groups::<Q4K>(headers, cols, rows, out),
         GgmlType::Q5K => groups::<Q5K>(headers, cols, rows, out),
         GgmlType::Q6K => groups::<Q6K>(headers, cols, rows, out),
-        GgmlType::F32
-        | GgmlType::F16
-        | GgmlType::Bf16
-        | GgmlType::Q2K
-        | GgmlType::Q3K
-        | GgmlType::Iq4Nl => return None,
+        _ => return None,
     })
 }
 
@@ -68,7 +63,7 @@ fn groups<F: Format>(
     let inputs = rows.chunks_exact(LANES * row_bytes);
     for (rows, out) in inputs.zip(out.chunks_exact_mut(group_bytes)) {
         let first = rows.as_ptr();
-        // Safety: the rows hold `chunks` chunks each, headers and output have room for them.
+        // SAFETY: the rows hold `chunks` chunks each, headers and output have room for them.
         unsafe {
             let rows = [0, 1, 2, 3].map(|r| first.add(r * row_bytes));
             let scale = scales::<F>(rows, chunks, headers)?;
@@ -84,7 +79,7 @@ fn groups<F: Format>(
 }
 
 /// Calls `f` with the blocks of each chunk of four rows, and the chunk's number in its block. Two
-/// chunks a turn, where a block is a chunk: their addresses are worked out once.
+/// chunks at once, where a block is a chunk: their addresses are computed once.
 #[inline(always)]
 unsafe fn for_each_chunk<F: Format>(
     rows: [*const u8; LANES],
@@ -93,6 +88,7 @@ unsafe fn for_each_chunk<F: Format>(
 ) {
     let per_block = F::COLS / CHUNK;
     let mut chunk = 0;
+    // SAFETY: the caller keeps the contract: the rows have these chunks, the buffers room for them.
     unsafe {
         if per_block == 1 {
             while chunk + 2 <= chunks {
@@ -110,7 +106,7 @@ unsafe fn for_each_chunk<F: Format>(
     }
 }
 
-/// Reads the headers; gives the scale of each row.
+/// Reads the headers. Returns the scale of each row.
 #[inline(always)]
 unsafe fn scales<F: Format>(
     rows: [*const u8; LANES],
@@ -119,6 +115,7 @@ unsafe fn scales<F: Format>(
 ) -> Result<[f32; 4], NotFinite> {
     let (mut squares, mut size, mut raw) = (V128::zero(), V128::zero(), V128::zero());
     let mut header = headers.as_mut_ptr();
+    // SAFETY: the caller keeps the contract: the rows have these chunks, the buffers room for them.
     let step = |blocks: [*const u8; LANES], sub: usize| unsafe {
         let h = F::header(blocks, sub);
         let mut keep = |v: V128| {
@@ -144,17 +141,16 @@ unsafe fn scales<F: Format>(
             raw = raw.pmax(h.raw.abs());
         }
     };
+    // SAFETY: the caller keeps the contract: the rows have these chunks, the buffers room for them.
     unsafe { for_each_chunk::<F>(rows, chunks, step) };
     if size.max_f32() >= TOO_LARGE || raw.max_f32() >= TOO_LARGE {
         return Err(NotFinite);
     }
     let columns_a_reach = (CHUNK / F::REACHES) as f32;
-    let budget = norm_budget(ROW_NORM_MAX, chunks * CHUNK, ERROR_MAX);
     let (squares, size) = (squares.to_f32(), size.to_f32());
     Ok(std::array::from_fn(|i| {
-        let by_norm = (squares[i] * columns_a_reach).sqrt() / budget;
-        let by_size = size[i] / VALUE_MAX;
-        if by_norm < by_size { by_size } else { by_norm }
+        let norm = (squares[i] * columns_a_reach).sqrt();
+        scale_rule(norm, size[i], ROW_NORM_MAX, chunks * CHUNK, ERROR_MAX)
     }))
 }
 
@@ -171,6 +167,7 @@ unsafe fn quantize<F: Format>(
     let shifts = Shifts::new();
     let mut header = headers.as_ptr();
     let mut out = out.as_mut_ptr();
+    // SAFETY: the caller keeps the contract: the rows have these chunks, the buffers room for them.
     let step = |blocks: [*const u8; LANES], sub: usize| unsafe {
         let mut next = || {
             let v = V128::load(header);
@@ -217,6 +214,7 @@ unsafe fn quantize<F: Format>(
         }
         out = out.add(256);
     };
+    // SAFETY: the caller keeps the contract: the rows have these chunks, the buffers room for them.
     unsafe { for_each_chunk::<F>(rows, chunks, step) };
 }
 
@@ -258,7 +256,7 @@ impl Shifts {
 mod tests {
     use super::super::{PackedShape, Packer};
     use super::*;
-    use crate::dequant::dequantize_row;
+    use crate::gguf::dequant::dequantize_row;
     use proptest::prelude::*;
 
     fn formats() -> impl Strategy<Value = GgmlType> {
@@ -275,7 +273,7 @@ mod tests {
         ]
     }
 
-    /// Bytes of the half-precision numbers in a block.
+    /// Offsets of the half-precision numbers in a block.
     fn halves(dtype: GgmlType) -> &'static [usize] {
         use GgmlType::*;
         match dtype {
@@ -317,7 +315,7 @@ mod tests {
                 let scale = f32::from_le_bytes(out[s..s + 4].try_into().unwrap());
                 let mut squares = 0f64;
                 for (c, expected) in expected.iter().enumerate() {
-                    let o = super::super::place(r, c);
+                    let o = super::super::weight_offset(r, c);
                     let got = i16::from_le_bytes([out[o], out[o + 1]]);
                     squares += f64::from(got).powi(2);
                     let off = (f32::from(got) * scale - expected).abs();

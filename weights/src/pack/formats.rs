@@ -1,36 +1,41 @@
-//! ggml's block formats as signed bytes with a step and a centre, read by vectors.
+//! The integer packers of block formats: their bytes as signed numbers with a step and a centre, read
+//! by vectors. A format without one is packed through `f32`.
 //!
 //! The byte of a 4-, 5- or 6-bit number is that number minus half its range, moved to the top of
-//! the byte. Layouts: ggml's `block_q*` (see [`crate::dequant`] for the same in plain arithmetic).
+//! the byte. Layouts: ggml's `block_q*` in ggml-common.h (see [`crate::gguf::dequant`] for the same in plain
+//! arithmetic).
 
-use crate::simd::V128;
+use crate::gguf::GgmlType;
+use crate::simd::{V128, Vector};
 
 /// Reach and centre of 32 columns of four rows, a row a lane.
-pub struct Header {
+pub(super) struct Header {
     /// 128 times the step. One a format with [`Format::REACHES`] = 1; else of the first and the last
     /// 16 columns.
-    pub reach: [V128; 2],
-    pub centre: V128,
+    pub(super) reach: [V128; 2],
+    pub(super) centre: V128,
     /// With [`Format::SCALED`] the largest half-precision number the others are multiples of.
-    pub raw: V128,
+    pub(super) raw: V128,
 }
 
 /// A block format: `weight = byte × reach / 128 + centre`.
-pub trait Format {
+pub(super) trait Format {
+    /// The row of the table that this packs.
+    const DTYPE: GgmlType;
     /// Columns of a block.
-    const COLS: usize;
+    const COLS: usize = Self::DTYPE.block_len();
     /// Bytes of a block.
-    const BYTES: usize;
+    const BYTES: usize = Self::DTYPE.block_bytes();
     /// Reaches in 32 columns: 1 or 2.
     const REACHES: usize = 1;
-    /// Whether centres are anything but zero.
+    /// `true` if centres can differ from zero.
     const CENTRED: bool = false;
-    /// Whether reach and centre are products of half-precision numbers and small integers, which may
+    /// `true` if reach and centre are products of half-precision numbers and small integers, which may
     /// be zero.
     const SCALED: bool = false;
     /// Vectors kept for 32 columns of four rows.
     const HEADERS: usize = Self::REACHES + Self::CENTRED as usize;
-    /// Whether the 32 bytes are two halves of 16: the low and the high nibble of each, at the top.
+    /// `true` if the 32 bytes are two halves of 16: the low and the high nibble of each, at the top.
     const NIBBLES: bool = false;
 
     /// The header of 32 columns, number `sub` in these blocks. Half-precision numbers that are not
@@ -51,17 +56,20 @@ pub trait Format {
 /// 16 bits of four blocks at `at`, in the low halves of the lanes.
 #[inline(always)]
 unsafe fn halves(blocks: [*const u8; 4], at: usize) -> V128 {
+    // SAFETY: the caller keeps the contract: the blocks are whole.
     V128::from_i32(blocks.map(|b| i32::from(unsafe { u16_at(b, at) })))
 }
 
 /// 32 bits of four blocks from their beginning.
 #[inline(always)]
 unsafe fn words(blocks: [*const u8; 4]) -> V128 {
+    // SAFETY: the caller keeps the contract: the blocks are whole.
     V128::from_i32(blocks.map(|b| i32::from_le(unsafe { b.cast::<i32>().read_unaligned() })))
 }
 
 #[inline(always)]
 unsafe fn u16_at(block: *const u8, at: usize) -> u16 {
+    // SAFETY: the caller keeps the contract: the blocks are whole.
     u16::from_le(unsafe { block.add(at).cast::<u16>().read_unaligned() })
 }
 
@@ -122,85 +130,90 @@ fn with_minimum(reach: V128, m: V128) -> Header {
 }
 
 /// d f16 | 16 bytes of nibbles
-pub struct Q4_0;
+pub(super) struct Q4_0;
 impl Format for Q4_0 {
-    const COLS: usize = 32;
-    const BYTES: usize = 18;
+    const DTYPE: GgmlType = GgmlType::Q4_0;
     const NIBBLES: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         plain(unsafe { halves(blocks, 0) }.low_f16_times(8.0))
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         [unsafe { V128::load(block.add(2)) }.xor(signs()); 2]
     }
 }
 
 /// d f16 | m f16 | 16 bytes of nibbles
-pub struct Q4_1;
+pub(super) struct Q4_1;
 impl Format for Q4_1 {
-    const COLS: usize = 32;
-    const BYTES: usize = 20;
+    const DTYPE: GgmlType = GgmlType::Q4_1;
     const CENTRED: bool = true;
     const NIBBLES: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         let both = unsafe { words(blocks) };
         with_minimum(both.low_f16_times(8.0), both.high_f16_times(1.0))
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         [unsafe { V128::load(block.add(4)) }.xor(signs()); 2]
     }
 }
 
 /// d f16 | 32 fifth bits | 16 bytes of nibbles
-pub struct Q5_0;
+pub(super) struct Q5_0;
 impl Format for Q5_0 {
-    const COLS: usize = 32;
-    const BYTES: usize = 22;
+    const DTYPE: GgmlType = GgmlType::Q5_0;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         plain(unsafe { halves(blocks, 0) }.low_f16_times(16.0))
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
         let (v, low, high) =
+            // SAFETY: the caller keeps the contract: the blocks are whole.
             unsafe { (V128::load(block.add(6)), u16_at(block, 2), u16_at(block, 4)) };
         five_bits([v, v], [V128::clear_bits(low), V128::clear_bits(high)])
     }
 }
 
 /// d f16 | m f16 | 32 fifth bits | 16 bytes of nibbles
-pub struct Q5_1;
+pub(super) struct Q5_1;
 impl Format for Q5_1 {
-    const COLS: usize = 32;
-    const BYTES: usize = 24;
+    const DTYPE: GgmlType = GgmlType::Q5_1;
     const CENTRED: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         let both = unsafe { words(blocks) };
         with_minimum(both.low_f16_times(16.0), both.high_f16_times(1.0))
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
         // The same as Q5_0 two bytes further on.
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe { Q5_0::raw(block.add(2), sub) }
     }
 }
 
 /// d f16 | 32 signed bytes
-pub struct Q8_0;
+pub(super) struct Q8_0;
 impl Format for Q8_0 {
-    const COLS: usize = 32;
-    const BYTES: usize = 34;
+    const DTYPE: GgmlType = GgmlType::Q8_0;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], _: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         plain(unsafe { halves(blocks, 0) }.low_f16_times(128.0))
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, _: usize) -> [V128; 2] {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe { [V128::load(block.add(2)), V128::load(block.add(18))] }
     }
 }
@@ -208,6 +221,7 @@ impl Format for Q8_0 {
 /// The 6-bit scale and minimum of 32 columns, number `j` in a Q4_K or Q5_K block.
 #[inline(always)]
 unsafe fn scale_and_minimum(block: *const u8, j: usize) -> (i32, i32) {
+    // SAFETY: the caller keeps the contract: the blocks are whole.
     let s = |i: usize| i32::from(unsafe { *block.add(4 + i) });
     if j < 4 {
         (s(j) & 63, s(j + 4) & 63)
@@ -222,6 +236,7 @@ unsafe fn scale_and_minimum(block: *const u8, j: usize) -> (i32, i32) {
 /// The header of Q4_K and Q5_K: `d × scale × number − dmin × minimum`.
 #[inline(always)]
 unsafe fn k_header(blocks: [*const u8; 4], j: usize, half: f32) -> Header {
+    // SAFETY: the caller keeps the contract: the blocks are whole.
     unsafe {
         let both = words(blocks);
         let quarters = blocks.map(|b| scale_and_minimum(b, j));
@@ -236,18 +251,19 @@ unsafe fn k_header(blocks: [*const u8; 4], j: usize, half: f32) -> Header {
 }
 
 /// d f16 | dmin f16 | 12 bytes of 6-bit scales and minima | 128 bytes of nibbles
-pub struct Q4K;
+pub(super) struct Q4K;
 impl Format for Q4K {
-    const COLS: usize = 256;
-    const BYTES: usize = 144;
+    const DTYPE: GgmlType = GgmlType::Q4K;
     const CENTRED: bool = true;
     const SCALED: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe { k_header(blocks, sub, 8.0) }
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe {
             let at = block.add(16 + 32 * (sub / 2));
             let v = [V128::load(at), V128::load(at.add(16))];
@@ -263,18 +279,19 @@ impl Format for Q4K {
 }
 
 /// As Q4_K, with 32 bytes of fifth bits before the nibbles: bit `sub` of byte i is column i's.
-pub struct Q5K;
+pub(super) struct Q5K;
 impl Format for Q5K {
-    const COLS: usize = 256;
-    const BYTES: usize = 176;
+    const DTYPE: GgmlType = GgmlType::Q5K;
     const CENTRED: bool = true;
     const SCALED: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe { k_header(blocks, sub, 16.0) }
     }
     #[inline(always)]
     unsafe fn raw(block: *const u8, sub: usize) -> [V128; 2] {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe {
             let bit = V128::splat_i8((1u8 << sub) as i8);
             let at = block.add(48 + 32 * (sub / 2));
@@ -288,14 +305,14 @@ impl Format for Q5K {
 }
 
 /// 128 bytes of lower nibbles | 64 bytes of upper two bits | 16 signed scales | d f16
-pub struct Q6K;
+pub(super) struct Q6K;
 impl Format for Q6K {
-    const COLS: usize = 256;
-    const BYTES: usize = 210;
+    const DTYPE: GgmlType = GgmlType::Q6K;
     const REACHES: usize = 2;
     const SCALED: bool = true;
     #[inline(always)]
     unsafe fn header(blocks: [*const u8; 4], sub: usize) -> Header {
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe {
             let d = halves(blocks, 208).low_f16_times(32.0);
             let reach = [0, 1].map(|half| {
@@ -314,6 +331,7 @@ impl Format for Q6K {
         let (part, quarter) = (sub / 4, sub % 4);
         let upper = V128::splat_i16(1 << (6 - 2 * quarter));
         let (low_mask, high_mask) = (V128::splat_i8(0x3c), V128::splat_i8(-64));
+        // SAFETY: the caller keeps the contract: the blocks are whole.
         unsafe {
             let nibbles = block.add(64 * part + 32 * (quarter % 2));
             let bits = block.add(128 + 32 * part);

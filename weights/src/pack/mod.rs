@@ -10,7 +10,7 @@
 //!   row group 1:  …
 //!   … R/4 groups
 //! ```
-//! Of four columns the even and the odd ones are a pair each ([`place`]): so bytes of quantization
+//! Of four columns the even and the odd ones are a pair each ([`weight_offset`]): so bytes of quantization
 //! blocks become 16-bit lanes with one mask or one multiplication. Activations have the same order.
 //!
 //! One `dot_i16` of a pair with (x0 x1)×4 gives four rows' partial sums, a row a lane.
@@ -22,15 +22,15 @@
 //! 8-bit blocks of 32; and a row needs no arithmetic at block borders, which 8-bit blocks would
 //! cost in every token.
 //!
-//! Whole groups of rows of quantization blocks are packed by integer arithmetic ([`blocks`]), all
+//! Whole groups of rows of quantization blocks are packed by integer arithmetic (`blocks.rs`), all
 //! others through `f32`.
 
 mod blocks;
 mod formats;
 
-use crate::dequant::dequantize_row;
-use crate::dtype::GgmlType;
-use crate::simd::{ROUND_MAGIC, V128};
+use crate::gguf::GgmlType;
+use crate::gguf::dequant::dequantize_row;
+use crate::simd::{ROUND_MAGIC, V128, Vector};
 
 /// Largest size of a packed weight and of a quantized activation.
 pub const VALUE_MAX: f32 = 32_000.0;
@@ -43,48 +43,57 @@ pub const MAX_COLS: usize = 65_536;
 /// Rows that are interleaved.
 pub const LANES: usize = 4;
 
-/// Where column `col` of row `row` of a row group lies in it, in bytes.
-pub const fn place(row: usize, col: usize) -> usize {
+/// Returns the offset of column `col` of row `row` in a row group (bytes).
+pub const fn weight_offset(row: usize, col: usize) -> usize {
     let pair = col / 4 * 2 + col % 2;
     pair * 16 + row * 4 + col % 4 / 2 * 2
 }
 
-/// The first `out.len()` weights of row `row` of a row group.
+/// Writes the first `out.len()` weights of row `row` (0 to 3) of a row group to `out`.
 ///
 /// # Panics
-/// When the group has fewer columns.
+/// If the group has fewer columns.
 pub fn unpack_row(group: &[u8], row: usize, out: &mut [f32]) {
     let scales = group.len() - 4 * LANES;
     let mut scale = [0; 4];
     scale.copy_from_slice(&group[scales + 4 * row..][..4]);
     let scale = f32::from_le_bytes(scale);
     for (col, out) in out.iter_mut().enumerate() {
-        let at = place(row, col);
+        let at = weight_offset(row, col);
         *out = f32::from(i16::from_le_bytes([group[at], group[at + 1]])) * scale;
     }
 }
 
-/// The shape of a packed matrix and where its parts lie.
+/// The shape of a packed matrix `[rows, cols]` and the sizes that follow from it.
+///
+/// ```
+/// use weights::pack::PackedShape;
+/// let shape = PackedShape { rows: 6, cols: 12 };
+/// assert_eq!((shape.groups(), shape.pairs()), (2, 8));
+/// assert_eq!(shape.bytes(), 2 * (8 * 16 + 16));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedShape {
+    /// Rows, without padding.
     pub rows: usize,
+    /// Columns, without padding.
     pub cols: usize,
 }
 
 impl PackedShape {
-    /// Row groups of four.
+    /// Returns the number of row groups of four.
     pub const fn groups(&self) -> usize {
         self.rows.div_ceil(LANES)
     }
-    /// Column pairs of a row, padded to a multiple of four.
+    /// Returns the number of column pairs of a row, padded to a multiple of four.
     pub const fn pairs(&self) -> usize {
         self.cols.div_ceil(8) * 4
     }
-    /// Bytes of a row group, its scales included.
+    /// Returns the number of bytes of a row group, its scales included.
     pub const fn group_bytes(&self) -> usize {
         self.pairs() * 16 + 16
     }
-    /// Bytes of the whole matrix.
+    /// Returns the number of bytes of the whole matrix.
     pub const fn bytes(&self) -> usize {
         self.groups() * self.group_bytes()
     }
@@ -99,19 +108,46 @@ pub struct Packer {
     pairs: usize,
     /// Rows as `f32`.
     scratch: Vec<f32>,
-    /// What [`blocks`] keeps of a row group's block headers.
+    /// The block headers of a row group (for `blocks.rs`).
     headers: Vec<[f32; 4]>,
 }
 
-/// The norm a row of `cols` weights may have before its values are rounded, each by at most
-/// `error` steps.
-fn norm_budget(max: f32, cols: usize, error: f32) -> f32 {
-    // The factor covers what summing squares in single precision loses.
-    0.999 * max - error * (cols as f32).sqrt()
+/// The scale rule. Returns the smallest scale with which `len` values of the Euclidean norm `norm` and
+/// the largest size `size` become integers of a norm of at most `norm_max`, none larger than
+/// [`VALUE_MAX`], even if each is off by `error` units.
+#[inline(always)]
+pub fn scale_rule(norm: f32, size: f32, norm_max: f32, len: usize, error: f32) -> f32 {
+    // Errors add to the norm; the factor covers what summing squares in single precision loses.
+    let budget = 0.999 * norm_max - error * (len as f32).sqrt();
+    let (by_norm, by_size) = (norm / budget, size / VALUE_MAX);
+    if by_norm < by_size { by_size } else { by_norm }
+}
+
+/// Returns the scale of a row by [`scale_rule`], for values that are rounded to the nearest integer.
+/// Its length must be a multiple of 4.
+///
+/// ```
+/// use weights::pack::{ROW_NORM_MAX, VALUE_MAX, row_scale};
+/// let row = [3.0, 0.0, 0.0, 0.0];
+/// assert!(row_scale(&row, f32::INFINITY) == 3.0 / VALUE_MAX);
+/// assert!(3.0 / row_scale(&row, ROW_NORM_MAX) <= ROW_NORM_MAX);
+/// ```
+#[inline(always)]
+pub fn row_scale(row: &[f32], norm_max: f32) -> f32 {
+    let (mut squares, mut size) = (V128::zero(), V128::zero());
+    let (chunks, _) = row.as_chunks::<4>();
+    for c in chunks {
+        // SAFETY: a chunk is four floats.
+        let v = unsafe { V128::load(c.as_ptr()) };
+        squares = squares.add(v.mul(v));
+        size = size.pmax(v.abs());
+    }
+    let norm = squares.sum_f32().sqrt();
+    scale_rule(norm, size.max_f32(), norm_max, row.len(), 0.5)
 }
 
 impl Packer {
-    /// For rows of `shape.cols` columns.
+    /// Returns a packer of rows of `shape.cols` columns.
     pub fn new(shape: PackedShape) -> Self {
         let pairs = shape.pairs();
         Self {
@@ -123,8 +159,11 @@ impl Packer {
 
     /// Packs consecutive rows of one type, four to a group of `out`; as many as fill `out`.
     ///
+    /// # Errors
+    /// [`NotFinite`].
+    ///
     /// # Panics
-    /// When there are not as many groups of rows as `out` has room for.
+    /// If there are not as many groups of rows as `out` has room for.
     pub fn pack_rows(
         &mut self,
         cols: usize,
@@ -149,7 +188,13 @@ impl Packer {
     }
 
     /// Packs up to four rows (each its type and quantized bytes) into `out`, `group_bytes` long,
-    /// through `f32`. Rows that are not there become zeros.
+    /// through `f32`. Missing rows become zeros.
+    ///
+    /// # Errors
+    /// [`NotFinite`].
+    ///
+    /// # Panics
+    /// If `out` is not a row group long, or a row is longer than the packer's.
     pub fn pack_group(
         &mut self,
         cols: usize,
@@ -172,7 +217,7 @@ impl Packer {
         assert_eq!(out.len(), self.pairs * 16 + 16, "a row group's bytes");
         let (mut scales, mut inverse) = ([0f32; LANES], [0f32; LANES]);
         for (i, row) in self.scratch.chunks_exact(width).enumerate() {
-            let scale = row_scale(row);
+            let scale = row_scale(row, ROW_NORM_MAX);
             if !scale.is_finite() {
                 return Err(NotFinite);
             }
@@ -184,7 +229,7 @@ impl Packer {
         let inverse = inverse.map(V128::splat_f32);
         let magic = V128::splat_f32(ROUND_MAGIC);
         let (src, dst) = (self.scratch.as_ptr(), out.as_mut_ptr());
-        // Safety: scratch has 4 × width floats and out 8 × width + 16 bytes; c + 8 <= width.
+        // SAFETY: scratch has 4 × width floats and out 8 × width + 16 bytes; c + 8 <= width.
         unsafe {
             for c in (0..width).step_by(8) {
                 let mut r = [V128::zero(); LANES];
@@ -205,21 +250,6 @@ impl Packer {
         }
         Ok(())
     }
-}
-
-/// The smallest scale for which the row's integers keep both bounds.
-fn row_scale(row: &[f32]) -> f32 {
-    let (mut squares, mut max) = (V128::zero(), V128::zero());
-    let (chunks, _) = row.as_chunks::<4>();
-    for c in chunks {
-        // Safety: a chunk is four floats.
-        let v = unsafe { V128::load(c.as_ptr()) };
-        squares = squares.add(v.mul(v));
-        max = max.pmax(v.abs());
-    }
-    let by_norm = squares.sum_f32().sqrt() / norm_budget(ROW_NORM_MAX, row.len(), 0.5);
-    let by_size = max.max_f32() / VALUE_MAX;
-    if by_norm < by_size { by_size } else { by_norm }
 }
 
 #[cfg(test)]
@@ -250,7 +280,7 @@ mod tests {
             let scales = scales_of(&out);
             for (r, scale) in scales.into_iter().enumerate() {
                 let at = |c: usize| {
-                    let o = place(r, c);
+                    let o = weight_offset(r, c);
                     i32::from(i16::from_le_bytes([out[o], out[o + 1]]))
                 };
                 let squares: i64 = (0..shape.pairs() * 2).map(|c| i64::from(at(c)).pow(2)).sum();

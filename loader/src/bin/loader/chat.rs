@@ -1,19 +1,19 @@
-//! Asking and conversing.
+//! Questions and conversations.
 
 use crate::arguments::Sampling;
 use crate::display::{self, AnswerDisplay};
 use anyhow::Result;
+use interface::{
+    ChatCreateArgs, ChatSendArgs, Error as CanisterError, GenerateArgs, Message, Started,
+};
 use loader::generate::follow;
 use loader::report::Report;
-use loader::types::{
-    ChatCreate, ChatSend, Error as CanisterError, GenerateRequest, Message, Started,
-};
 use loader::{Client, Error};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Instant;
 
-/// The messages before the first question.
-pub fn opening(sampling: &Sampling) -> Vec<Message> {
+/// Returns the messages before the first question.
+pub(crate) fn opening(sampling: &Sampling) -> Vec<Message> {
     let system = sampling.system.clone();
     system
         .map(|content| Message {
@@ -24,8 +24,9 @@ pub fn opening(sampling: &Sampling) -> Vec<Message> {
         .collect()
 }
 
-/// Generates an answer, which appears as it comes (unless `json`). Ctrl-C ends it early on chain too.
-pub async fn answer(client: &Client, request: GenerateRequest, json: bool) -> Result<Report> {
+/// Generates an answer, which is printed while it is generated (unless `json`). Ctrl-C cancels it on chain,
+/// too.
+pub(crate) async fn answer(client: &Client, request: GenerateArgs, json: bool) -> Result<Report> {
     show(client, json, client.generate_with(request)).await
 }
 
@@ -57,13 +58,13 @@ async fn show(
     ))
 }
 
-/// Reads questions from standard input, line by line, until it ends. The conversation is kept on chain:
+/// Reads questions from standard input, line by line, until it ends. The canister keeps the conversation:
 /// the model reads only what is new.
-pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Result<()> {
+pub(crate) async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Result<()> {
     let mut chat = None;
     let interactive = std::io::stdin().is_terminal() && !json;
     if interactive {
-        eprintln!("An empty line or Ctrl-D ends the conversation, /new begins another.");
+        eprintln!("An empty line or Ctrl-D ends the conversation; /new begins another one.");
     }
     loop {
         if interactive {
@@ -86,25 +87,25 @@ pub async fn converse(client: &Client, json: bool, sampling: &Sampling) -> Resul
         let id = match chat {
             Some(id) => id,
             None => {
-                let begin = ChatCreate {
+                let begin = ChatCreateArgs {
                     system: sampling.system.clone(),
-                    ..ChatCreate::default()
+                    ..ChatCreateArgs::default()
                 };
                 *chat.insert(client.chat_create(&begin).await?.id)
             }
         };
-        let question = ChatSend {
+        let question = ChatSendArgs {
             model: sampling.model.clone(),
             chat: id,
             content: line.into(),
             options: Some(sampling.options()),
-            replace_from: None,
+            ..ChatSendArgs::default()
         };
         match show(client, json, client.chat_send(&question)).await {
             Ok(report) => display::result(json, &serde_json::to_value(&report)?, || {
                 display::summary(&report)
             })?,
-            // A conversation with a person goes on.
+            // A conversation with a person goes on after an error.
             Err(error) if interactive => display::error(&error, json),
             Err(error) => return Err(error),
         }

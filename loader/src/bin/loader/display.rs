@@ -1,16 +1,16 @@
-//! What people and programs get to see. Results go to standard output, all else to standard error.
+//! Output for people and programs: results go to standard output, everything else to standard error.
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use interface::{Access, Config, Generation, GenerationState, ModelStatus, Phase, Status};
 use loader::report::{Report, grouped};
-use loader::types::{Config, Generation, GenerationState, ModelStatus, Phase, Status};
 use loader::upload::Progress;
 use loader::{Client, Error};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 
 /// Prints a command's result.
-pub fn result(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
+pub(crate) fn result(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{value}")?;
@@ -21,11 +21,11 @@ pub fn result(json: bool, value: &Value, text: impl FnOnce() -> String) -> Resul
 }
 
 /// Prints why a command failed.
-pub fn error(error: &anyhow::Error, json: bool) {
+pub(crate) fn error(error: &anyhow::Error, json: bool) {
     let (kind, message) = match error.downcast_ref::<Error>() {
-        // These tell their causes themselves.
+        // These include their causes.
         Some(error) => (error.kind(), error.to_string()),
-        None => ("Usage".into(), format!("{error:#}")),
+        None => ("Usage", format!("{error:#}")),
     };
     if json {
         println!(
@@ -38,15 +38,15 @@ pub fn error(error: &anyhow::Error, json: bool) {
 }
 
 /// One bar for each stage of an upload.
-pub struct UploadBars {
+pub(crate) struct UploadBars {
     bar: ProgressBar,
     stage: &'static str,
     hidden: bool,
 }
 
 impl UploadBars {
-    /// `hidden`: draw nothing.
-    pub fn new(hidden: bool) -> Self {
+    /// Returns a display; with `hidden`, one that draws nothing.
+    pub(crate) fn new(hidden: bool) -> Self {
         Self {
             bar: ProgressBar::hidden(),
             stage: "",
@@ -54,8 +54,8 @@ impl UploadBars {
         }
     }
 
-    /// Shows what the upload is doing.
-    pub fn show(&mut self, progress: &Progress) {
+    /// Shows the progress of an upload.
+    pub(crate) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Hashing { done, total } => self.stage("hashing", *done, *total),
             Progress::Sending { done, total } => self.stage("uploading", *done, *total),
@@ -85,8 +85,8 @@ impl UploadBars {
         }
     }
 
-    /// The last stage is done.
-    pub fn finish(&mut self) {
+    /// Ends the last stage.
+    pub(crate) fn finish(&mut self) {
         if let Some(length) = self.bar.length() {
             self.bar.set_position(length);
         }
@@ -104,7 +104,7 @@ impl UploadBars {
             self.bar = ProgressBar::with_draw_target(Some(total), target)
                 .with_style(style())
                 .with_prefix(stage);
-            // What was stored before is no measure of the rate.
+            // Bytes that were stored before do not count for the rate.
             self.bar.set_position(done);
             self.bar.reset_eta();
         }
@@ -115,7 +115,7 @@ impl UploadBars {
     fn end(&mut self) {
         self.bar.abandon();
         if !self.hidden && !self.stage.is_empty() && !std::io::stderr().is_terminal() {
-            // Bars are drawn on terminals only; logs get a line for each stage.
+            // Bars are drawn on terminals only; a log gets a line for each stage.
             let seconds = self.bar.elapsed().as_secs_f64();
             eprintln!(
                 "{}: {} bytes in {seconds:.1} s",
@@ -134,15 +134,15 @@ fn style() -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-/// Prints an answer as it comes.
-pub struct AnswerDisplay {
+/// Prints an answer while it is generated.
+pub(crate) struct AnswerDisplay {
     bar: ProgressBar,
     hidden: bool,
 }
 
 impl AnswerDisplay {
-    /// `hidden`: print nothing.
-    pub fn new(hidden: bool) -> Self {
+    /// Returns a display; with `hidden`, one that prints nothing.
+    pub(crate) fn new(hidden: bool) -> Self {
         Self {
             bar: ProgressBar::hidden(),
             hidden,
@@ -150,7 +150,7 @@ impl AnswerDisplay {
     }
 
     /// Prints what is new.
-    pub fn show(&mut self, news: &Generation) {
+    pub(crate) fn show(&mut self, news: &Generation) {
         if self.hidden {
             return;
         }
@@ -165,12 +165,12 @@ impl AnswerDisplay {
         }
         self.bar.finish_and_clear();
         print!("{}", news.text);
-        // A closed pipe shows when the result is printed.
+        // A closed pipe is noticed when the result is printed.
         let _ = std::io::stdout().flush();
     }
 
     /// Ends the line.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.bar.finish_and_clear();
         if !self.hidden {
             println!();
@@ -184,10 +184,10 @@ fn prompt_style() -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-/// A generation in one line.
-pub fn summary(report: &Report) -> String {
+/// Returns a generation in one line.
+pub(crate) fn summary(report: &Report) -> String {
     format!(
-        "[{} tokens, {} rounds, {} instructions a token, {:.1} s]",
+        "[{} tokens, {} rounds, {} instructions per token, {:.1} s]",
         report.generated_tokens,
         report.rounds,
         grouped(report.instructions_per_generated_token),
@@ -195,13 +195,13 @@ pub fn summary(report: &Report) -> String {
     )
 }
 
-/// The model in one line.
-pub fn model_line(model: &ModelStatus) -> String {
+/// Returns a model in one line.
+pub(crate) fn model_line(model: &ModelStatus) -> String {
     let name = model
         .manifest
         .as_ref()
         .map_or("no model", |file| file.name.as_str());
-    let mut line = format!("{name}: {:?}", model.phase);
+    let mut line = format!("{name}: {}", model.phase);
     if model.total > 0
         && !matches!(
             model.phase,
@@ -228,8 +228,8 @@ pub fn model_line(model: &ModelStatus) -> String {
     line
 }
 
-/// The model for programs.
-pub fn model_json(model: &ModelStatus) -> Value {
+/// Returns a model for programs.
+pub(crate) fn model_json(model: &ModelStatus) -> Value {
     json!({
         "phase": model.phase,
         "done": model.done,
@@ -242,24 +242,38 @@ pub fn model_json(model: &ModelStatus) -> Value {
     })
 }
 
-/// The canister for programs.
-pub fn status_json(client: &Client, status: &Status) -> Value {
+/// Returns the settings for programs: amounts of cycles are text, because they may exceed 64 bits.
+pub(crate) fn config_json(config: &Config) -> Value {
+    // The two fields of 128 bits are replaced before JSON sees them.
+    let small = Config {
+        min_cycles: 0,
+        cycles_per_million_tokens: 0,
+        ..config.clone()
+    };
+    let mut value = json!(small);
+    value["min_cycles"] = json!(config.min_cycles.to_string());
+    value["cycles_per_million_tokens"] = json!(config.cycles_per_million_tokens.to_string());
+    value
+}
+
+/// Returns the status for programs.
+pub(crate) fn status_json(client: &Client, status: &Status) -> Value {
     json!({
         "canister": client.canister().to_text(),
         "version": status.version,
         "model": model_json(&status.model),
-        "config": status.config,
+        "config": config_json(&status.config),
         "generations_running": status.generations_running,
         "rounds": status.rounds,
         "max_message_instructions": status.max_message_instructions,
         "heap_bytes": status.heap_bytes,
         "stable_bytes": status.stable_bytes,
-        "cycles": status.cycles.0.to_string(),
+        "cycles": status.cycles.to_string(),
     })
 }
 
-/// The canister for people.
-pub fn status_text(status: &Status) -> String {
+/// Returns the status for people.
+pub(crate) fn status_text(status: &Status) -> String {
     let mut rows = vec![
         ("version", status.version.clone()),
         ("model", model_line(&status.model)),
@@ -277,7 +291,7 @@ pub fn status_text(status: &Status) -> String {
             "stable memory",
             format!("{} bytes", grouped(status.stable_bytes)),
         ),
-        ("cycles", status.cycles.to_string().replace('_', ",")),
+        ("cycles", grouped(status.cycles)),
     ];
     if let Some(info) = &status.model.info {
         rows.push((
@@ -291,46 +305,56 @@ pub fn status_text(status: &Status) -> String {
     }
     let mut text: String = rows
         .iter()
-        .map(|(name, value)| format!("{name:20} {value}\n"))
+        .map(|(name, value)| format!("{name:22} {value}\n"))
         .collect();
     text += &config_text(&status.config);
     text
 }
 
-/// The settings for people.
-pub fn config_text(config: &Config) -> String {
+/// Returns the settings for people.
+pub(crate) fn config_text(config: &Config) -> String {
     let limit = |n: u64| match n {
         0 => "no limit".into(),
         n => grouped(n),
     };
     let lines = [
         (
-            "a round",
+            "budget of a slice",
             format!("{} instructions", grouped(config.round_instructions)),
         ),
         (
             "longest context",
-            format!("{} tokens", grouped(config.max_context_tokens.into())),
+            format!("{} tokens", grouped(config.max_context_tokens)),
         ),
         (
             "longest answer",
-            format!("{} tokens", grouped(config.max_output_tokens.into())),
+            format!("{} tokens", grouped(config.max_output_tokens)),
         ),
-        ("generations at once", config.max_generations.to_string()),
-        ("who may generate", format!("{:?}", config.access)),
-        ("tokens a day", limit(config.tokens_per_day)),
+        ("generations at a time", config.max_generations.to_string()),
+        ("who may generate", access(config.access).into()),
+        ("tokens per day", limit(config.tokens_per_day)),
         ("tokens in flight", limit(config.tokens_in_flight)),
         (
-            "generations each",
+            "generations per caller",
             limit(config.generations_per_caller.into()),
         ),
-        ("chats each", grouped(config.chats_per_caller.into())),
-        ("least cycles", config.min_cycles.to_string()),
+        ("chats per caller", limit(config.chats_per_caller.into())),
+        ("minimum cycles", grouped(config.min_cycles)),
         (
-            "price of 1 M tokens",
-            format!("{} cycles", config.cycles_per_million_tokens),
+            "price of 1M tokens",
+            format!("{} cycles", grouped(config.cycles_per_million_tokens)),
         ),
     ];
-    let lines = lines.map(|(name, value)| format!("{name:20} {value}"));
+    let lines = lines.map(|(name, value)| format!("{name:22} {value}"));
     lines.join("\n")
+}
+
+/// Returns who may generate, in the words of `loader config --access`.
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Controllers => "controllers",
+        Access::AllowList => "allow-list",
+        Access::SignedIn => "signed-in",
+        Access::Anyone => "anyone",
+    }
 }

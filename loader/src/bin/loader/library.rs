@@ -3,22 +3,23 @@
 use crate::arguments::{Delete, Rollback, Upload, Use};
 use crate::display::{self, UploadBars};
 use anyhow::Result;
+use interface::Models;
+use interface::limits::DEFAULT_ALIAS;
 use loader::Client;
 use loader::model_file::{KNOWN, ModelFile, cache};
 use loader::plan::Plan;
 use loader::report::grouped;
-use loader::types::Models;
 use loader::upload::{Progress, UploadOptions, set_alias, settled, upload_model};
 use serde_json::json;
 
-/// Tells what an upload would need and cost.
-pub fn dry_run(json: bool, arguments: &Upload) -> Result<()> {
+/// Shows what an upload would need and cost.
+pub(crate) fn dry_run(json: bool, arguments: &Upload) -> Result<()> {
     let plan = Plan::of(&ModelFile::open(&arguments.model)?)?;
     display::result(json, &serde_json::to_value(&plan)?, || plan.table())
 }
 
 /// Uploads a model.
-pub async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> {
+pub(crate) async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> {
     let model = ModelFile::open(&arguments.model)?;
     let options = UploadOptions {
         chunk_size: arguments.chunk_size,
@@ -26,7 +27,8 @@ pub async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> 
         replace: arguments.replace,
         alias: arguments
             .alias
-            .or_else(|| arguments.r#use.then(|| "default".into())),
+            .or_else(|| arguments.r#use.then(|| DEFAULT_ALIAS.into())),
+        ..UploadOptions::default()
     };
     let mut bars = UploadBars::new(json);
     let status = upload_model(client, model, &options, |event| bars.show(&event)).await?;
@@ -36,8 +38,8 @@ pub async fn send(client: &Client, json: bool, arguments: Upload) -> Result<()> 
     })
 }
 
-/// Lists what is in the canister, and what is known by name.
-pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
+/// Lists the models in the canister, and those that are known by name.
+pub(crate) async fn list(client: Option<&Client>, json: bool) -> Result<()> {
     let models = match client {
         Some(client) => Some(client.models().await?),
         None => None,
@@ -62,12 +64,12 @@ pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
             lines.push(models_text(models));
             lines.push(String::new());
         }
-        lines.push("known by name (loader upload NAME):".into());
+        lines.push("models known by name (loader upload NAME):".into());
         for k in KNOWN {
             let here = if here(k.file) {
                 "here"
             } else {
-                "scripts/fetch-model gets it"
+                "not here: run scripts/fetch-model"
             };
             lines.push(format!(
                 "  {:14} {:>13} bytes  {}…  {} ({here})",
@@ -81,19 +83,19 @@ pub async fn list(client: Option<&Client>, json: bool) -> Result<()> {
     })
 }
 
-/// Lets an alias mean a model and waits until it does.
-pub async fn take_into_use(client: &Client, json: bool, arguments: Use) -> Result<()> {
+/// Points an alias at a model and waits until it is ready.
+pub(crate) async fn take_into_use(client: &Client, json: bool, arguments: Use) -> Result<()> {
     set_alias(client, &arguments.alias, &arguments.model).await?;
     follow(client, json, &arguments.alias).await
 }
 
-/// Lets an alias mean what it meant before.
-pub async fn roll_back(client: &Client, json: bool, arguments: Rollback) -> Result<()> {
+/// Points an alias at the model that it meant before.
+pub(crate) async fn roll_back(client: &Client, json: bool, arguments: Rollback) -> Result<()> {
     client.alias_rollback(&arguments.alias).await?;
     follow(client, json, &arguments.alias).await
 }
 
-/// Waits until an alias means what it is to mean, and says what that is.
+/// Waits until an alias has been switched, and shows the model.
 async fn follow(client: &Client, json: bool, alias: &str) -> Result<()> {
     let mut bars = UploadBars::new(json);
     let status = settled(client, alias, |status| {
@@ -108,7 +110,7 @@ async fn follow(client: &Client, json: bool, alias: &str) -> Result<()> {
 }
 
 /// Deletes a model.
-pub async fn delete(client: &Client, json: bool, arguments: Delete) -> Result<()> {
+pub(crate) async fn delete(client: &Client, json: bool, arguments: Delete) -> Result<()> {
     client
         .model_delete(&arguments.model, arguments.force)
         .await?;
@@ -132,7 +134,7 @@ fn models_json(models: &Models) -> serde_json::Value {
         value
     });
     json!({ "models": entries.collect::<Vec<_>>(), "aliases": aliases.collect::<Vec<_>>(),
-        "shelves_free": models.shelves_free })
+        "free_slots": models.free_slots })
 }
 
 fn models_text(models: &Models) -> String {
@@ -142,14 +144,14 @@ fn models_text(models: &Models) -> String {
     )];
     for m in &models.models {
         let name = m.status.manifest.as_ref().map_or("", |f| f.name.as_str());
-        let coming = |a: &&loader::types::AliasEntry| a.next_sha256.as_ref() == Some(&m.sha256);
+        let coming = |a: &&interface::AliasEntry| a.next_sha256.as_ref() == Some(&m.sha256);
         let next = models.aliases.iter().filter(coming);
         let next = next.map(|a| format!("({} next)", a.alias));
         let aliases: Vec<String> = m.aliases.iter().cloned().chain(next).collect();
         lines.push(format!(
             "{:12}  {:10} {:9} {:>13} {:>13}  {:16} {name}",
             &hex::encode(&m.sha256)[..12],
-            format!("{:?}", m.status.phase),
+            m.status.phase.name(),
             m.generations,
             grouped(m.stable_bytes),
             grouped(m.heap_bytes),
@@ -160,7 +162,7 @@ fn models_text(models: &Models) -> String {
         }
     }
     if models.models.is_empty() {
-        lines = vec!["no model: loader upload FILE".into()];
+        lines = vec!["no model; upload one with `loader upload FILE`".into()];
     }
     lines.join("\n")
 }

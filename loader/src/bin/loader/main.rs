@@ -5,15 +5,15 @@ mod chat;
 mod commands;
 mod display;
 mod library;
+mod numbers;
 mod verify;
 
 use arguments::Arguments;
-use clap::Parser;
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let json = arguments.global.json;
     match commands::run(arguments).await {
         Ok(code) => code,

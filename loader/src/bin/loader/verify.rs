@@ -1,9 +1,10 @@
-//! Checking what a canister runs, against the subnet's certificates.
+//! Checking what a canister runs, certified by the subnet.
 
 use crate::arguments::Verify;
 use crate::display;
 use anyhow::{Context, Result};
-use loader::types::{ModelEntry, Phase};
+use interface::limits::DEFAULT_ALIAS;
+use interface::{ModelEntry, Phase};
 use loader::{Client, management};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -11,8 +12,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Compares the canister's code, and one of its models, with files; prints both and fails where they differ.
-pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
+/// Compares the canister's code, and one of its models, with files. Prints both, and returns a failure if
+/// they differ.
+pub(crate) async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<ExitCode> {
     let mut report = serde_json::Map::new();
     let mut lines = Vec::new();
     let mut same = true;
@@ -24,7 +26,9 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         } else {
             "DIFFERENT"
         };
-        lines.push(format!("{what}: {verdict} (here {here}, there {there})"));
+        lines.push(format!(
+            "{what}: {verdict} (this file {here}, canister {there})"
+        ));
         report.insert(
             what.into(),
             json!({ "same": here == there, "here": here, "there": there }),
@@ -38,7 +42,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
     }
     if let Some(file) = &arguments.model {
         let library = client.models_certified().await?;
-        // Before the canister has verified a file itself, its hash is only what was announced.
+        // Before the canister has verified a file, its hash is only what the manifest says.
         let verified = |m: &&ModelEntry| {
             !matches!(
                 m.status.phase,
@@ -47,11 +51,11 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
         };
         let verified: Vec<&ModelEntry> = library.models.iter().filter(verified).collect();
         let here = sha256(file)?;
-        // This one, else the one that callers get.
+        // This file, else the one that callers get.
         let stored = (verified.iter().find(|m| hex::encode(&m.sha256) == here)).or_else(|| {
             verified
                 .iter()
-                .find(|m| m.aliases.iter().any(|a| a == "default"))
+                .find(|m| m.aliases.iter().any(|a| a == DEFAULT_ALIAS))
         });
         compare("model", file, stored.map(|m| hex::encode(&m.sha256)))?;
     }
@@ -63,7 +67,7 @@ pub async fn verify(client: &Client, json: bool, arguments: &Verify) -> Result<E
     })
 }
 
-/// SHA-256 of a file, hexadecimal.
+/// Returns the SHA-256 of a file (hexadecimal).
 fn sha256(path: &Path) -> Result<String> {
     let file = File::open(path).and_then(|mut file| {
         let mut hash = Sha256::new();

@@ -1,0 +1,15 @@
+//! Stable memory: what lies where ([`regions`]), every type that is stored ([`records`]), and how a
+//! value becomes bytes ([`codec`]).
+//!
+//! Nothing here names a type of the public interface: what is on disk changes only on purpose, with a
+//! new version and a conversion (see CONTRIBUTING).
+
+pub mod codec;
+pub mod ids;
+pub mod records;
+pub mod regions;
+
+#[cfg(test)]
+mod golden;
+
+pub use ids::Sha256;

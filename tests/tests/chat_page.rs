@@ -1,9 +1,0 @@
-//! The chat page in a real browser: Playwright drives Chromium against the canister with the real
-//! model on a local replica. Screenshots of every state are left in `target/screenshots`.
-//!
-//! `CHROMIUM` names another browser than `/usr/bin/chromium`; `PLAYWRIGHT_ARGS` is passed on.
-
-#[path = "chat_page/assets.rs"]
-mod assets;
-#[path = "chat_page/browser.rs"]
-mod browser;

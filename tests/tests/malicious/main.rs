@@ -1,0 +1,5 @@
+//! Model files made to do harm, on chain and natively.
+
+mod canister;
+mod fuzz;
+mod native;
