@@ -15,7 +15,7 @@ use candid::{CandidType, DecoderConfig};
 ///
 /// # Errors
 /// What is wrong with it, for people.
-pub fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> {
+pub(crate) fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> {
     // Zero-sized elements (`vec null`) would otherwise let a few bytes claim billions of elements.
     let mut config = DecoderConfig::new();
     config
@@ -26,7 +26,7 @@ pub fn decode<'a, A: ArgumentDecoder<'a>>(bytes: &'a [u8]) -> Result<A, String> 
 }
 
 /// Runs a public method on this message.
-pub fn answer<R: CandidType>(method: impl FnOnce(&[u8]) -> Result<R, String>) {
+pub(crate) fn answer<R: CandidType>(method: impl FnOnce(&[u8]) -> Result<R, String>) {
     runtime::entry_point(|| {
         let bytes = runtime::argument();
         match method(&bytes).map(candid::encode_one) {
@@ -38,12 +38,12 @@ pub fn answer<R: CandidType>(method: impl FnOnce(&[u8]) -> Result<R, String>) {
 }
 
 /// Runs a query on the state.
-pub fn query<T>(method: impl FnOnce(&State) -> T) -> T {
+pub(crate) fn query<T>(method: impl FnOnce(&State) -> T) -> T {
     read_state(method)
 }
 
 /// Runs an update on the state; then schedules and saves.
-pub fn update<T>(method: impl FnOnce(&mut State) -> T) -> T {
+pub(crate) fn update<T>(method: impl FnOnce(&mut State) -> T) -> T {
     mutate_state(|state| {
         let result = method(state);
         scheduler::schedule(state);
@@ -53,7 +53,7 @@ pub fn update<T>(method: impl FnOnce(&mut State) -> T) -> T {
 }
 
 /// A new program begins: after an install or an upgrade.
-pub fn program_start() {
+pub(crate) fn program_start() {
     http::certify();
     mutate_state(|state| {
         scheduler::restart(state);
@@ -62,7 +62,7 @@ pub fn program_start() {
 }
 
 /// The IC's timer.
-pub fn timer() {
+pub(crate) fn timer() {
     runtime::entry_point(|| {
         update(|state| {
             if scheduler::needs_entropy(state) {
@@ -85,7 +85,7 @@ extern "C" fn entropy_arrived(_environment: usize) {
 
 /// A slice that the canister sent to itself. Its argument is the sequence number: eight bytes,
 /// little-endian.
-pub fn slice() {
+pub(crate) fn slice() {
     runtime::entry_point(|| {
         let sequence: Option<[u8; 8]> = runtime::argument().try_into().ok();
         let Some(sequence) = sequence.filter(|_| runtime::caller_is_self()) else {
@@ -100,7 +100,7 @@ pub fn slice() {
 }
 
 /// `prompt`, which replies later.
-pub fn prompt_and_wait() {
+pub(crate) fn prompt_and_wait() {
     runtime::entry_point(|| match decode::<(String,)>(&runtime::argument()) {
         Ok((text,)) => prompt::reply_when_done(update(|state| prompt::start(state, text))),
         Err(text) => runtime::reject(&text),
@@ -108,7 +108,7 @@ pub fn prompt_and_wait() {
 }
 
 /// Before a message from outside is taken in.
-pub fn inspect_message() {
+pub(crate) fn inspect_message() {
     runtime::entry_point(|| read_state(inspect::inspect));
 }
 

@@ -26,6 +26,7 @@ pub type TakeProfile<'a> = &'a dyn Fn(&str, Profile, u64);
 
 /// What to measure.
 pub struct Plan<'a> {
+    /// The model file.
     pub file: &'a Path,
     /// Positions at which decoding is measured besides the start.
     pub contexts: &'a [usize],

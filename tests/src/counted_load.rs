@@ -12,8 +12,11 @@ use weights::{ByteSource, GgufFile};
 
 /// Bytes in memory, with what is read of them counted.
 pub struct Counted<'a> {
+    /// The file's bytes.
     pub bytes: &'a [u8],
+    /// Bytes read so far.
     pub read: Cell<u64>,
+    /// Reads so far.
     pub reads: Cell<u64>,
 }
 
@@ -43,10 +46,15 @@ impl ByteSource for Counted<'_> {
 /// How far a file came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Came {
+    /// The header is being read.
     Header,
+    /// The tensors are checked and laid out.
     Plan,
+    /// The weights are repacked.
     Weights,
+    /// The tokenizer is built.
     Tokenizer,
+    /// The chat template is compiled.
     Template,
     /// It is a model: some tokens were read and drawn.
     Through,

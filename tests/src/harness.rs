@@ -26,7 +26,9 @@ const ROUND_NS: u64 = 700_000_000;
 
 /// A replica with one canister.
 pub struct Direct {
+    /// The replica, driven by hand.
     pub replica: Replica,
+    /// The canister under test.
     pub canister: Principal,
     /// Whether messages are shown to `canister_inspect_message` first, as they are by the node that
     /// takes them in; not so in the blocks of other nodes.

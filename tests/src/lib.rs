@@ -4,20 +4,16 @@
 //! A test that only asks uses [`shared`]: one canister with the model in it for the whole test
 //! program. A test that changes a canister starts a [`Testbed`] and installs its own.
 
-pub mod agreement;
 pub mod bench;
 pub mod chats;
 pub mod counted_load;
 mod files;
 pub mod harness;
 pub mod malicious;
-pub mod native_run;
 pub mod network;
-pub mod perplexity;
 pub mod profile;
 pub mod published;
 pub mod raw_gguf;
-pub mod reference;
 pub mod tiny_model;
 
 pub use files::{folder, gemma, model, tagged, wasm};

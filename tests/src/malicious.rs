@@ -12,7 +12,9 @@ const U64: u32 = 10;
 
 /// A crafted file.
 pub struct Crafted {
+    /// What is wrong with the file.
     pub name: &'static str,
+    /// The file.
     pub bytes: Vec<u8>,
     /// What the error says.
     pub says: &'static str,

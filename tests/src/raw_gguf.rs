@@ -5,27 +5,37 @@ use anyhow::{Context, Result};
 /// A metadata entry: its key, its type, and the bytes of its value.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// The key (UTF-8 in a good file).
     pub key: Vec<u8>,
+    /// The type number, as the file has it.
     pub kind: u32,
+    /// The value as the file has it, without its type.
     pub value: Vec<u8>,
 }
 
 /// A tensor's entry.
 #[derive(Clone, Debug)]
 pub struct TensorEntry {
+    /// The tensor's name.
     pub name: Vec<u8>,
+    /// The dimensions, fastest first.
     pub dims: Vec<u64>,
+    /// The type number, as the file has it.
     pub kind: u32,
+    /// Bytes from the start of the data.
     pub offset: u64,
 }
 
 /// A file's parts.
 #[derive(Clone, Debug)]
 pub struct Raw {
+    /// The version of the format.
     pub version: u32,
     /// Other numbers of tensors and entries than there are.
     pub counts: Option<(u64, u64)>,
+    /// The metadata, in order.
     pub metadata: Vec<Entry>,
+    /// The tensors, in order.
     pub tensors: Vec<TensorEntry>,
     /// What follows the header and its padding.
     pub data: Vec<u8>,

@@ -24,16 +24,21 @@ const MERGES: [&str; 24] = [
 pub struct Tiny {
     /// GGUF's name of the architecture.
     pub architecture: &'static str,
+    /// Layers.
     pub layers: u32,
     /// Width of the residual stream; a multiple of 32.
     pub dim: u32,
     /// Width of the feed-forward network; a multiple of 32.
     pub ffn_dim: u32,
+    /// Query heads.
     pub heads: u32,
+    /// Key and value heads.
     pub kv_heads: u32,
+    /// Values a head.
     pub head_dim: u32,
     /// Longest context (tokens).
     pub context: u32,
+    /// Seed of the random weights.
     pub seed: u64,
     /// Metadata besides what every model has.
     pub metadata: Vec<(String, Value)>,
@@ -46,11 +51,17 @@ pub struct Tiny {
 /// A metadata value.
 #[derive(Clone, Debug)]
 pub enum Value {
+    /// `UINT32`.
     U32(u32),
+    /// `FLOAT32`.
     F32(f32),
+    /// `BOOL`.
     Bool(bool),
+    /// `STRING`.
     Text(String),
+    /// An array of `STRING`.
     Texts(Vec<String>),
+    /// An array of `INT32`.
     I32s(Vec<i32>),
 }
 

@@ -14,7 +14,7 @@ const MAX_CHANGES: usize = 1_000;
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::InvalidArgument`] for too many changes.
-pub fn set(state: &mut State, changes: &[AccessChange]) -> Result<(), Error> {
+pub(crate) fn set(state: &mut State, changes: &[AccessChange]) -> Result<(), Error> {
     require_controller()?;
     if changes.len() > MAX_CHANGES {
         return Err(Error::InvalidArgument(format!(
@@ -33,7 +33,7 @@ pub fn set(state: &mut State, changes: &[AccessChange]) -> Result<(), Error> {
 }
 
 /// Returns what the caller has used, and whether it may generate.
-pub fn account(state: &State) -> AccountInfo {
+pub(crate) fn account(state: &State) -> AccountInfo {
     let (who, now) = (runtime::caller(), runtime::time());
     let (config, accounts) = (&state.control.config, &state.accounts);
     let account = accounts.today(&who, now);

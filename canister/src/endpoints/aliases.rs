@@ -11,7 +11,7 @@ use interface::{AliasSetArgs, Error};
 ///
 /// # Errors
 /// [`Error::Unauthorized`]; those of [`aliases::resolve`] and [`aliases::retarget`].
-pub fn set(state: &mut State, args: &AliasSetArgs) -> Result<(), Error> {
+pub(crate) fn set(state: &mut State, args: &AliasSetArgs) -> Result<(), Error> {
     require_controller()?;
     let slot = state.model_view().resolve(&args.model)?;
     retarget(state, &args.alias, slot)
@@ -21,7 +21,7 @@ pub fn set(state: &mut State, args: &AliasSetArgs) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`]; those of [`aliases::rollback_target`].
-pub fn roll_back(state: &mut State, name: &str) -> Result<(), Error> {
+pub(crate) fn roll_back(state: &mut State, name: &str) -> Result<(), Error> {
     require_controller()?;
     let slot = aliases::rollback_target(&state.control.aliases, &state.models, name)?;
     retarget(state, name, slot)
@@ -31,7 +31,7 @@ pub fn roll_back(state: &mut State, name: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::NotFound`].
-pub fn remove(state: &mut State, name: &str) -> Result<(), Error> {
+pub(crate) fn remove(state: &mut State, name: &str) -> Result<(), Error> {
     require_controller()?;
     aliases::find(&state.control.aliases, name)?;
     state.control.aliases.retain(|a| a.name != name);

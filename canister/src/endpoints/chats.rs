@@ -66,7 +66,7 @@ fn answering(state: &State, chat: &ChatRecord) -> Option<GenerationRecord> {
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
 /// [`Error::InvalidArgument`].
-pub fn create(
+pub(crate) fn create(
     state: &mut State,
     owner: Principal,
     args: ChatCreateArgs,
@@ -167,7 +167,11 @@ fn checked_keep(state: &State, chat: &ChatRecord, replace_from: Option<u32>) -> 
 /// # Errors
 /// [`Error::NotFound`], [`Error::Busy`] while the chat is answered, [`Error::InvalidArgument`]; those
 /// of [`admission::admit`], of the template, and of quota and payment.
-pub fn send(state: &mut State, owner: Principal, args: ChatSendArgs) -> Result<Started, Error> {
+pub(crate) fn send(
+    state: &mut State,
+    owner: Principal,
+    args: ChatSendArgs,
+) -> Result<Started, Error> {
     let mut chat = own(state, &owner, args.chat)?;
     if let Some(id) = chat.running {
         return Err(Error::Busy(format!(
@@ -252,7 +256,7 @@ pub fn send(state: &mut State, owner: Principal, args: ChatSendArgs) -> Result<S
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn history(
+pub(crate) fn history(
     state: &State,
     owner: &Principal,
     args: &ChatHistoryArgs,
@@ -305,7 +309,7 @@ fn public_turn(turn: ChatTurn) -> interface::ChatTurn {
 }
 
 /// Returns the caller's chats, newest first.
-pub fn list(state: &State, owner: &Principal, args: &ChatListArgs) -> Vec<ChatInfo> {
+pub(crate) fn list(state: &State, owner: &Principal, args: &ChatListArgs) -> Vec<ChatInfo> {
     let before = ChatId(args.before.unwrap_or(u64::MAX));
     state
         .chats
@@ -320,7 +324,12 @@ pub fn list(state: &State, owner: &Principal, args: &ChatListArgs) -> Vec<ChatIn
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::InvalidArgument`] for a title that is too long.
-pub fn rename(state: &mut State, owner: &Principal, id: u64, title: String) -> Result<(), Error> {
+pub(crate) fn rename(
+    state: &mut State,
+    owner: &Principal,
+    id: u64,
+    title: String,
+) -> Result<(), Error> {
     let mut chat = own(state, owner, id)?;
     chat.title = checked_title(title)?;
     chat.updated = runtime::time();
@@ -332,7 +341,7 @@ pub fn rename(state: &mut State, owner: &Principal, id: u64, title: String) -> R
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn delete(state: &mut State, owner: &Principal, id: u64) -> Result<(), Error> {
+pub(crate) fn delete(state: &mut State, owner: &Principal, id: u64) -> Result<(), Error> {
     let running = own(state, owner, id)?.running;
     if let Some(generation) = running {
         finish::fail(state, generation, Error::Cancelled);

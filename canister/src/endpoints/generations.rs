@@ -18,7 +18,11 @@ use serde_bytes::ByteBuf;
 ///
 /// # Errors
 /// Those of [`admission::admit`], of the template, and of quota and payment.
-pub fn generate(state: &mut State, owner: Principal, args: GenerateArgs) -> Result<Started, Error> {
+pub(crate) fn generate(
+    state: &mut State,
+    owner: Principal,
+    args: GenerateArgs,
+) -> Result<Started, Error> {
     let (mut request, loaded) =
         admission::admit(state, &owner, args.model.as_deref(), args.options)?;
     let tokenizer = &loaded.tokenizer;
@@ -79,7 +83,7 @@ fn find(state: &State, id: u64) -> Result<GenerationRecord, Error> {
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn view(state: &State, args: &GenerationArgs) -> Result<Generation, Error> {
+pub(crate) fn view(state: &State, args: &GenerationArgs) -> Result<Generation, Error> {
     let r = find(state, args.id)?;
     let from = r.text.floor_char_boundary(args.from_byte as usize);
     let answer = engine_state::answer_tokens(&r);
@@ -131,7 +135,7 @@ fn queue_place(state: &State, id: GenerationId) -> QueuePlace {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Busy`] while an older layout is converted.
-pub fn cancel(state: &mut State, id: u64) -> Result<(), Error> {
+pub(crate) fn cancel(state: &mut State, id: u64) -> Result<(), Error> {
     check_migrated(&state.control)?;
     let record = find(state, id)?;
     if record.end.is_none() {

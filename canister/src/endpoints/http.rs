@@ -48,7 +48,7 @@ const NOT_FOUND: &[u8] = b"There is no such page.\n";
 
 /// What the gateway asks; see the HTTP gateway protocol.
 #[derive(CandidType, Deserialize)]
-pub struct PageRequest {
+pub(crate) struct PageRequest {
     pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
@@ -57,14 +57,14 @@ pub struct PageRequest {
 }
 
 #[derive(CandidType)]
-pub struct PageResponse<'a> {
+pub(crate) struct PageResponse<'a> {
     pub status_code: u16,
     pub headers: Vec<(String, String)>,
     pub body: Payload<'a>,
 }
 
 /// A response's body: of the program, or made for it.
-pub enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Kept(&'a [u8]),
     Made(Vec<u8>),
 }
@@ -214,7 +214,7 @@ fn metrics(state: &State) -> PageResponse<'static> {
 }
 
 /// Certifies every response. To be called at the start of each program: the tree is in the heap.
-pub fn certify() {
+pub(crate) fn certify() {
     let root = TREE.with_borrow_mut(|tree| {
         tree.clear();
         let files = FILES.iter().flat_map(|f| [file(f, false), file(f, true)]);
@@ -228,7 +228,7 @@ pub fn certify() {
 }
 
 /// The answer to a request, with its certificate. Never refuses: what is unknown is not found.
-pub fn respond(state: &State, request: &PageRequest) -> PageResponse<'static> {
+pub(crate) fn respond(state: &State, request: &PageRequest) -> PageResponse<'static> {
     let asked = HttpRequest::get(request.url.as_str()).build();
     let path = asked
         .get_path()

@@ -13,7 +13,7 @@ use interface::{Error, refusal};
 const MAX_ARGUMENT_BYTES: usize = 1_300_000;
 
 /// Accepts the message, or traps with the reason.
-pub fn inspect(state: &State) {
+pub(crate) fn inspect(state: &State) {
     match check(state, &runtime::method_name()) {
         Ok(()) => runtime::accept_message(),
         Err(e) => runtime::trap(&refusal::encode(&e)),

@@ -8,7 +8,7 @@ use interface::{Error, LogEntry};
 ///
 /// # Errors
 /// [`Error::Unauthorized`].
-pub fn read(state: &State, from: u64) -> Result<Vec<LogEntry>, Error> {
+pub(crate) fn read(state: &State, from: u64) -> Result<Vec<LogEntry>, Error> {
     require_controller()?;
     let lines = state.log.read(from).into_iter();
     Ok(lines

@@ -6,7 +6,7 @@ use crate::state::{State, billing};
 use std::fmt::Write;
 
 /// Returns all figures.
-pub fn text(state: &State) -> String {
+pub(crate) fn text(state: &State) -> String {
     let mut out = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
         let _ = writeln!(out, "# HELP llm_{name} {help}\n# TYPE llm_{name} {kind}");

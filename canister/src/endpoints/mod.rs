@@ -1,18 +1,18 @@
 //! The public methods, one file a topic: checks, and conversion between the interface and the state.
 //! Saving and scheduling are [`crate::dispatch`]'s.
 
-pub mod access;
-pub mod aliases;
-pub mod chats;
-pub mod generations;
-pub mod http;
-pub mod inspect;
-pub mod log;
-pub mod metrics;
-pub mod models;
-pub mod prompt;
-pub mod status;
-pub mod upload;
+pub(crate) mod access;
+pub(crate) mod aliases;
+pub(crate) mod chats;
+pub(crate) mod generations;
+pub(crate) mod http;
+pub(crate) mod inspect;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod models;
+pub(crate) mod prompt;
+pub(crate) mod status;
+pub(crate) mod upload;
 
 use crate::runtime;
 use interface::Error;
@@ -21,7 +21,7 @@ use interface::Error;
 ///
 /// # Errors
 /// [`Error::Unauthorized`].
-pub fn require_controller() -> Result<(), Error> {
+pub(crate) fn require_controller() -> Result<(), Error> {
     if runtime::caller_is_controller() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use interface::{AliasEntry, Error, ModelDeleteArgs, ModelEntry, Models};
 use serde_bytes::ByteBuf;
 
 /// Returns all models and aliases.
-pub fn list(state: &State) -> Models {
+pub(crate) fn list(state: &State) -> Models {
     let blob = |sha: &Sha256| ByteBuf::from(sha.0);
     let aliases = &state.control.aliases;
     let view = state.model_view();
@@ -54,7 +54,7 @@ pub fn list(state: &State) -> Models {
 ///
 /// # Errors
 /// [`Error::Unauthorized`]; [`Error::Busy`] if it is in use; those of [`aliases::resolve`].
-pub fn delete(state: &mut State, args: &ModelDeleteArgs) -> Result<(), Error> {
+pub(crate) fn delete(state: &mut State, args: &ModelDeleteArgs) -> Result<(), Error> {
     require_controller()?;
     check_migrated(&state.control)?;
     let slot = state.model_view().resolve(&args.model)?;

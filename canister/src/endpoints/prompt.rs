@@ -15,7 +15,7 @@ use interface::{Answer, Error, GenerateArgs, Input, Message, Started};
 ///
 /// # Errors
 /// Those of [`generations::generate`].
-pub fn start(state: &mut State, text: String) -> Result<Started, Error> {
+pub(crate) fn start(state: &mut State, text: String) -> Result<Started, Error> {
     let args = GenerateArgs {
         input: Input::Chat(vec![Message {
             role: "user".into(),
@@ -27,7 +27,7 @@ pub fn start(state: &mut State, text: String) -> Result<Started, Error> {
 }
 
 /// Replies to this message as soon as the generation is done.
-pub fn reply_when_done(started: Result<Started, Error>) {
+pub(crate) fn reply_when_done(started: Result<Started, Error>) {
     match started {
         Ok(started) => wait(started.id),
         Err(e) => reply(Err(e)),

@@ -12,14 +12,14 @@ use interface::{CacheStatus, Config, ConfigPatch, Error, RegionBytes, Status};
 const MIN_SLICE_INSTRUCTIONS: u64 = 1_000_000;
 
 /// Returns the bytes of a KV block of the default model; 0 without one.
-pub fn default_block_bytes(state: &State) -> u64 {
+pub(crate) fn default_block_bytes(state: &State) -> u64 {
     let slot = state.model_view().default_slot();
     let model = slot.and_then(|slot| state.models.get(slot));
     model.map_or(0, |m| m.info.block_bytes)
 }
 
 /// Returns the whole status.
-pub fn status(state: &State) -> Status {
+pub(crate) fn status(state: &State) -> Status {
     let view = state.model_view();
     let control = &state.control;
     Status {
@@ -56,7 +56,7 @@ pub fn status(state: &State) -> Status {
 ///
 /// # Errors
 /// [`Error::Unauthorized`]; [`Error::InvalidArgument`] for a value out of range.
-pub fn set_config(state: &mut State, patch: ConfigPatch) -> Result<Config, Error> {
+pub(crate) fn set_config(state: &mut State, patch: ConfigPatch) -> Result<Config, Error> {
     require_controller()?;
     let old = Config::from(state.control.config.clone());
     let config = patched(&old, patch)?;

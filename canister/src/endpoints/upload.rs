@@ -19,7 +19,7 @@ const ENTRY: u64 = 9;
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::InvalidArgument`], [`Error::WrongPhase`] while another file is
 /// uploaded, [`Error::OutOfMemory`].
-pub fn begin(state: &mut State, manifest: Manifest) -> Result<(), Error> {
+pub(crate) fn begin(state: &mut State, manifest: Manifest) -> Result<(), Error> {
     require_controller()?;
     let invalid = |e: String| Error::InvalidArgument(e);
     manifest.validate().map_err(|e| invalid(e.to_string()))?;
@@ -120,7 +120,7 @@ fn remove_failed(state: &mut State) {
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::WrongPhase`], [`Error::WrongChunk`].
-pub fn chunk(state: &mut State, chunk: &Chunk<'_>) -> Result<(), Error> {
+pub(crate) fn chunk(state: &mut State, chunk: &Chunk<'_>) -> Result<(), Error> {
     require_controller()?;
     let Some((slot, m)) = uploading(state) else {
         let hint = "call upload_begin before sending chunks";
@@ -157,7 +157,7 @@ fn uploading(state: &State) -> Option<(ModelSlot, &ModelRecord)> {
 }
 
 /// Returns the chunks that are missing, as ranges.
-pub fn missing(state: &State) -> Vec<Range> {
+pub(crate) fn missing(state: &State) -> Vec<Range> {
     let Some((slot, m)) = uploading(state) else {
         return Vec::new();
     };
@@ -184,7 +184,7 @@ pub fn missing(state: &State) -> Vec<Range> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::MissingChunks`], [`Error::WrongPhase`].
-pub fn commit(state: &mut State) -> Result<(), Error> {
+pub(crate) fn commit(state: &mut State) -> Result<(), Error> {
     require_controller()?;
     let Some(slot) = state.models.uploading() else {
         let committed = |m: &ModelRecord| m.stage != ModelStage::Failed;
@@ -219,7 +219,7 @@ pub fn commit(state: &mut State) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::Busy`] while an older layout is converted.
-pub fn abort(state: &mut State) -> Result<(), Error> {
+pub(crate) fn abort(state: &mut State) -> Result<(), Error> {
     require_controller()?;
     check_migrated(&state.control)?;
     let unfinished = |m: &ModelRecord| !matches!(m.stage, ModelStage::Ready | ModelStage::Failed);

@@ -19,7 +19,7 @@ const MAX_STOP_BYTES: usize = 256;
 
 /// A request that may become a generation, with its options resolved; its prompt comes later.
 #[derive(Debug)]
-pub struct AdmittedRequest {
+pub(crate) struct AdmittedRequest {
     /// The slot of the model that runs it.
     pub slot: ModelSlot,
     /// That model.
@@ -35,7 +35,7 @@ impl AdmittedRequest {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::PromptTooLong`].
-    pub fn check_prompt(&self, tokens: &[u32]) -> Result<(), Error> {
+    pub(crate) fn check_prompt(&self, tokens: &[u32]) -> Result<(), Error> {
         let request = super::engine_state::to_request(&self.options);
         Generation::check(&request, tokens).map_err(engine_error)
     }
@@ -45,7 +45,7 @@ impl AdmittedRequest {
     ///
     /// # Errors
     /// [`Error::QuotaExceeded`], [`Error::PaymentRequired`].
-    pub fn check_quota_and_payment(
+    pub(crate) fn check_quota_and_payment(
         &self,
         state: &State,
         owner: &Principal,
@@ -59,7 +59,7 @@ impl AdmittedRequest {
     }
 
     /// Returns how many tokens it reads and generates at most.
-    pub fn max_used_tokens(&self, prompt: usize, cached: usize) -> u64 {
+    pub(crate) fn max_used_tokens(&self, prompt: usize, cached: usize) -> u64 {
         let room = (self.options.max_context as usize).saturating_sub(prompt);
         let answer = (self.options.max_tokens as usize).min(room);
         (prompt - cached.min(prompt) + answer) as u64
@@ -69,7 +69,7 @@ impl AdmittedRequest {
     ///
     /// # Errors
     /// [`Error::Busy`] while there is no randomness yet.
-    pub fn resolve_seed(&mut self, state: &mut State) -> Result<(), Error> {
+    pub(crate) fn resolve_seed(&mut self, state: &mut State) -> Result<(), Error> {
         self.options.seed = match self.seed {
             Some(seed) => seed,
             None => new_seed(state)?,
@@ -99,7 +99,7 @@ fn new_seed(state: &mut State) -> Result<u64, Error> {
 ///
 /// # Errors
 /// [`Error::Busy`], [`Error::OutOfMemory`].
-pub fn check_room(config: &Config, open_generations: usize) -> Result<(), Error> {
+pub(crate) fn check_room(config: &Config, open_generations: usize) -> Result<(), Error> {
     if open_generations >= config.max_generations as usize {
         return Err(Error::Busy(format!(
             "the queue is full (limit {}); try again later",
@@ -113,7 +113,7 @@ pub fn check_room(config: &Config, open_generations: usize) -> Result<(), Error>
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].
-pub fn check_stable_room(config: &Config) -> Result<(), Error> {
+pub(crate) fn check_stable_room(config: &Config) -> Result<(), Error> {
     let (have, limit) = (runtime::stable_bytes(), config.max_stable_bytes);
     if have + STABLE_RESERVE > limit {
         return Err(Error::OutOfMemory(format!(
@@ -127,7 +127,7 @@ pub fn check_stable_room(config: &Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of [`admit`].
-pub fn precheck(state: &State, owner: &Principal) -> Result<(), Error> {
+pub(crate) fn precheck(state: &State, owner: &Principal) -> Result<(), Error> {
     check_migrated(&state.control)?;
     // Which model is meant is not known here.
     if state.residency.loaded.is_empty() {
@@ -147,7 +147,7 @@ pub fn precheck(state: &State, owner: &Principal) -> Result<(), Error> {
 /// [`Error::WrongPhase`] or [`Error::NotFound`] for the model, [`Error::Unauthorized`],
 /// [`Error::Busy`], [`Error::OutOfMemory`], [`Error::LowCycles`], [`Error::InvalidArgument`] for the
 /// options.
-pub fn admit<'a>(
+pub(crate) fn admit<'a>(
     state: &'a State,
     owner: &Principal,
     model: Option<&str>,

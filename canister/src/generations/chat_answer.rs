@@ -7,7 +7,7 @@ use crate::stable::records::{ChatTurn, GenerationRecord, TokenHistory};
 use crate::state::State;
 
 /// Gives text, tokens and KV blocks of an answer that has ended to its chat, if it has one.
-pub fn store(state: &mut State, record: &mut GenerationRecord) {
+pub(crate) fn store(state: &mut State, record: &mut GenerationRecord) {
     let Some((id, turn)) = record.chat else {
         return;
     };
@@ -42,7 +42,7 @@ fn whole_text(record: &GenerationRecord) -> String {
 }
 
 /// Copies the figures of a generation to the turn that it answers.
-pub fn copy_figures(turn: &mut ChatTurn, record: &GenerationRecord) {
+pub(crate) fn copy_figures(turn: &mut ChatTurn, record: &GenerationRecord) {
     turn.prompt_tokens = record.prompt_tokens;
     turn.cached_tokens = record.cached;
     turn.generated_tokens = answer_tokens(record).len() as u32;

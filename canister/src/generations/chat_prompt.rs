@@ -14,7 +14,7 @@ use engine::template::Message;
 use interface::Error;
 
 /// The tokens of a chat's next turn.
-pub struct NextTurn {
+pub(crate) struct NextTurn {
     pub tokens: Vec<u32>,
     /// Positions from the start whose tokens are those of the history.
     pub common: usize,
@@ -27,7 +27,7 @@ pub struct NextTurn {
 }
 
 /// A question, and the part of the chat that it follows.
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     pub content: &'a str,
     /// Turns of the chat that stay.
     pub keep: u32,
@@ -41,7 +41,7 @@ pub struct Question<'a> {
 ///
 /// # Errors
 /// Those of the template.
-pub fn next_turn(
+pub(crate) fn next_turn(
     store: &ChatStore,
     chat: &ChatRecord,
     q: &Question<'_>,
@@ -151,7 +151,7 @@ fn whole(
 }
 
 /// Returns how many tokens of a conversation come from its system prompt and the template alone.
-pub fn public(system: &[Message], tokens: &[u32], loaded: &Loaded) -> usize {
+pub(crate) fn public(system: &[Message], tokens: &[u32], loaded: &Loaded) -> usize {
     let mut other = system.to_vec();
     other.push(message("user", "."));
     let other = loaded.template.encode(&other, &loaded.tokenizer);

@@ -7,7 +7,7 @@ use engine::inference::text_stream::TextStream;
 use engine::{FinishReason, Generation, Request, SamplerOptions};
 
 /// Returns the options as the engine takes them.
-pub fn to_request(options: &SamplingOptions) -> Request {
+pub(crate) fn to_request(options: &SamplingOptions) -> Request {
     Request {
         sampler: SamplerOptions {
             temperature: options.temperature,
@@ -23,7 +23,7 @@ pub fn to_request(options: &SamplingOptions) -> Request {
 }
 
 /// Returns the engine's generation of a record.
-pub fn to_generation(record: &GenerationRecord) -> Generation {
+pub(crate) fn to_generation(record: &GenerationRecord) -> Generation {
     let (stage, residual) = match &record.stage {
         Stage::Start => (EngineStage::Start, Vec::new()),
         Stage::Layer(layer, x) => (EngineStage::Layer(*layer), x.clone()),
@@ -49,7 +49,7 @@ pub fn to_generation(record: &GenerationRecord) -> Generation {
 }
 
 /// Takes over what a generation has become.
-pub fn update_record(record: &mut GenerationRecord, g: &Generation) {
+pub(crate) fn update_record(record: &mut GenerationRecord, g: &Generation) {
     let known = record.tokens.len();
     record.tokens.extend_from_slice(&g.tokens[known..]);
     record.computed = g.computed as u32;
@@ -74,7 +74,7 @@ pub fn update_record(record: &mut GenerationRecord, g: &Generation) {
 }
 
 /// Returns the tokens of the answer so far.
-pub fn answer_tokens(record: &GenerationRecord) -> &[u32] {
+pub(crate) fn answer_tokens(record: &GenerationRecord) -> &[u32] {
     let answer = record.tokens.get(record.prompt_tokens as usize..);
     answer.unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use crate::state::{State, aliases, billing, quota};
 use interface::{Error, Phase};
 
 /// Ends a generation that has not ended, with an error.
-pub fn fail(state: &mut State, id: GenerationId, error: Error) {
+pub(crate) fn fail(state: &mut State, id: GenerationId, error: Error) {
     let record = state.generations.get(&id);
     if let Some(mut record) = record.filter(|r| r.end.is_none()) {
         record.end = Some(Err(error.into()));
@@ -20,7 +20,7 @@ pub fn fail(state: &mut State, id: GenerationId, error: Error) {
 
 /// Settles a generation that has ended: its KV blocks go to its chat or are released, its record stays
 /// to be read.
-pub fn finish(state: &mut State, mut record: GenerationRecord) {
+pub(crate) fn finish(state: &mut State, mut record: GenerationRecord) {
     chat_answer::store(state, &mut record);
     block_table::release_all(&mut record.block_table, &mut state.pools);
     record.stage = Stage::Start;
@@ -46,7 +46,7 @@ pub fn finish(state: &mut State, mut record: GenerationRecord) {
 }
 
 /// Removes a model with everything of it; generations that need it fail.
-pub fn remove_model(state: &mut State, slot: ModelSlot) {
+pub(crate) fn remove_model(state: &mut State, slot: ModelSlot) {
     let gone = Error::WrongPhase {
         phase: Phase::Empty.name(),
         hint: "the model was deleted while this generation ran".into(),

@@ -1,8 +1,8 @@
 //! Generations from admission to end, and the chats that they answer in.
 
-pub mod admission;
-pub mod chat_answer;
-pub mod chat_prompt;
-pub mod engine_state;
-pub mod finish;
-pub mod start;
+pub(crate) mod admission;
+pub(crate) mod chat_answer;
+pub(crate) mod chat_prompt;
+pub(crate) mod engine_state;
+pub(crate) mod finish;
+pub(crate) mod start;

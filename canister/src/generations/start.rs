@@ -13,7 +13,7 @@ use interface::Started;
 const KEPT: u64 = 1_000;
 
 /// What a generation reads first.
-pub struct Prompt {
+pub(crate) struct Prompt {
     /// Its tokens.
     pub tokens: Vec<u32>,
     /// KV blocks that hold the first `computed` positions.
@@ -27,7 +27,7 @@ pub struct Prompt {
 }
 
 /// Puts a request whose prompt, quota and seed have been checked in the queue.
-pub fn start(
+pub(crate) fn start(
     state: &mut State,
     owner: Principal,
     mut prompt: Prompt,

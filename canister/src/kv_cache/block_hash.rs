@@ -6,16 +6,16 @@ use candid::Principal;
 use sha2::{Digest, Sha256};
 
 /// Hash of a text (and its model and owner) up to the end of a block.
-pub type BlockHash = [u8; 32];
+pub(crate) type BlockHash = [u8; 32];
 
 /// Positions in a block.
-pub const BLOCK: usize = engine::kernels::attention::BLOCK;
+pub(crate) const BLOCK: usize = engine::kernels::attention::BLOCK;
 
 /// Returns the hashes of the complete blocks of `tokens`, in order.
 ///
 /// Blocks within the first `public` tokens have the same hash for everybody. Other blocks are salted
 /// with the owner, so that response time reveals nothing about other users' text.
-pub fn block_hashes<'a>(
+pub(crate) fn block_hashes<'a>(
     model: &stable::Sha256,
     owner: &'a Principal,
     public: usize,

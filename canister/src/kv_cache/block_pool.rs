@@ -25,7 +25,7 @@ const ENTRY: u64 = 64;
 const SLOT_SHIFT: u32 = 56;
 
 /// Returns the index of the model whose block this is.
-pub fn slot_of(block: KvBlock) -> ModelSlot {
+pub(super) fn slot_of(block: KvBlock) -> ModelSlot {
     ModelSlot((block.epoch >> SLOT_SHIFT) as u8)
 }
 
@@ -47,7 +47,7 @@ struct Entry {
 }
 
 /// The blocks of one model, and which complete ones can be found.
-pub struct BlockPool {
+pub(super) struct BlockPool {
     slot: ModelSlot,
     table: Region,
     header: Header,
@@ -56,7 +56,7 @@ pub struct BlockPool {
 
 impl BlockPool {
     /// Opens what stable memory holds; an empty pool where there is nothing.
-    pub fn open(slot: ModelSlot, table: Region, hashes: Region) -> Self {
+    pub(super) fn open(slot: ModelSlot, table: Region, hashes: Region) -> Self {
         let mut header = Header::default();
         if table.size() > 0 {
             let mut b = [0; 24];
@@ -78,17 +78,17 @@ impl BlockPool {
     }
 
     /// Returns the number of blocks in use.
-    pub fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.header.used
     }
 
     /// Returns the number of blocks in use and of free ones below the highest that was ever used.
-    pub fn blocks(&self) -> u32 {
+    pub(super) fn blocks(&self) -> u32 {
         self.header.blocks
     }
 
     /// Returns the number of complete blocks that can be found.
-    pub fn indexed(&self) -> u64 {
+    pub(super) fn indexed(&self) -> u64 {
         self.hashes.len()
     }
 
@@ -140,7 +140,7 @@ impl BlockPool {
     }
 
     /// Returns the index of the block that [`Self::allocate`] would return next.
-    pub fn next_index(&self) -> u32 {
+    pub(super) fn next_index(&self) -> u32 {
         match self.header.first_free {
             0 => self.header.blocks,
             n => n - 1,
@@ -148,7 +148,7 @@ impl BlockPool {
     }
 
     /// Returns an empty block with one holder; `None` if stable memory cannot hold the table.
-    pub fn allocate(&mut self) -> Option<KvBlock> {
+    pub(super) fn allocate(&mut self) -> Option<KvBlock> {
         let index = self.next_index();
         if index == self.header.blocks {
             if !regions::ensure(&self.table, ENTRY * (2 + u64::from(index))) {
@@ -174,7 +174,7 @@ impl BlockPool {
     }
 
     /// Takes one holder away; a block without any is free.
-    pub fn release(&mut self, block: KvBlock) {
+    pub(super) fn release(&mut self, block: KvBlock) {
         let Some(mut entry) = self.valid(block) else {
             return;
         };
@@ -195,7 +195,7 @@ impl BlockPool {
     }
 
     /// Returns the complete block with this hash, with one holder more.
-    pub fn find(&mut self, hash: &BlockHash) -> Option<KvBlock> {
+    pub(super) fn find(&mut self, hash: &BlockHash) -> Option<KvBlock> {
         let index = self.hashes.get(hash).filter(|s| *s < self.header.blocks)?;
         let mut entry = self.entry(index);
         if entry.holders == 0 || entry.hash != Some(*hash) {
@@ -211,7 +211,7 @@ impl BlockPool {
 
     /// Lets others find a complete block. If there is an equal one already, that one is held instead
     /// and returned.
-    pub fn publish(&mut self, block: KvBlock, hash: &BlockHash) -> KvBlock {
+    pub(super) fn publish(&mut self, block: KvBlock, hash: &BlockHash) -> KvBlock {
         let Some(mut entry) = self.valid(block) else {
             return block;
         };
@@ -229,18 +229,18 @@ impl BlockPool {
     }
 
     /// Returns `true` if a block must not be written any more.
-    pub fn is_frozen(&self, block: KvBlock) -> bool {
+    pub(super) fn is_frozen(&self, block: KvBlock) -> bool {
         self.valid(block)
             .is_none_or(|e| e.holders > 1 || e.hash.is_some())
     }
 
     /// Returns how many positions of a block may be read: 0 if it is somebody else's by now.
-    pub fn filled(&self, block: KvBlock) -> usize {
+    pub(super) fn filled(&self, block: KvBlock) -> usize {
         self.valid(block).map_or(0, |e| e.filled as usize)
     }
 
     /// Says that the first `positions` of a block are written.
-    pub fn set_filled(&mut self, block: KvBlock, positions: usize) {
+    pub(super) fn set_filled(&mut self, block: KvBlock, positions: usize) {
         if let Some(mut entry) = self.valid(block)
             && entry.filled != positions as u32
         {
@@ -250,7 +250,7 @@ impl BlockPool {
     }
 
     /// Frees every block at once. Whoever holds one finds that it is gone.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.hashes.clear_new();
         self.header = Header {
             next_epoch: self.header.next_epoch,

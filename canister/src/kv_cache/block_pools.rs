@@ -17,13 +17,13 @@ struct ModelPool {
 
 /// The pools of the slots that have a model.
 #[derive(Default)]
-pub struct BlockPools {
+pub(crate) struct BlockPools {
     pools: BTreeMap<ModelSlot, ModelPool>,
 }
 
 impl BlockPools {
     /// Opens the pool of a slot whose blocks have `block_bytes`.
-    pub fn open(&mut self, slot: ModelSlot, block_bytes: u64) {
+    pub(crate) fn open(&mut self, slot: ModelSlot, block_bytes: u64) {
         let pool = self.pools.entry(slot).or_insert_with(|| ModelPool {
             blocks: BlockPool::open(slot, regions::blocks(slot), regions::block_hashes(slot)),
             block_bytes,
@@ -32,14 +32,14 @@ impl BlockPools {
     }
 
     /// Frees every block of a slot at once.
-    pub fn reset(&mut self, slot: ModelSlot) {
+    pub(crate) fn reset(&mut self, slot: ModelSlot) {
         if let Some(pool) = self.pools.get_mut(&slot) {
             pool.blocks.reset();
         }
     }
 
     /// Frees every block of a slot and closes its pool: its model has gone.
-    pub fn close(&mut self, slot: ModelSlot) {
+    pub(crate) fn close(&mut self, slot: ModelSlot) {
         self.reset(slot);
         self.pools.remove(&slot);
     }
@@ -61,58 +61,58 @@ impl BlockPools {
     }
 
     /// Returns the number of blocks in use.
-    pub fn used(&self) -> u32 {
+    pub(crate) fn used(&self) -> u32 {
         self.tables().map(BlockPool::used).sum()
     }
 
     /// Returns the number of blocks in use in a slot.
-    pub fn used_on(&self, slot: ModelSlot) -> u32 {
+    pub(crate) fn used_on(&self, slot: ModelSlot) -> u32 {
         let pool = self.pools.get(&slot);
         pool.map_or(0, |pool| pool.blocks.used())
     }
 
     /// Returns the size of the blocks in use (bytes).
-    pub fn used_bytes(&self) -> u64 {
+    pub(crate) fn used_bytes(&self) -> u64 {
         let bytes = |pool: &ModelPool| u64::from(pool.blocks.used()) * pool.block_bytes;
         self.pools.values().map(bytes).sum()
     }
 
     /// Returns the number of blocks in use and of free ones below the highest that was ever used.
-    pub fn blocks(&self) -> u32 {
+    pub(crate) fn blocks(&self) -> u32 {
         self.tables().map(BlockPool::blocks).sum()
     }
 
     /// Returns the number of complete blocks that can be found.
-    pub fn indexed(&self) -> u64 {
+    pub(crate) fn indexed(&self) -> u64 {
         self.tables().map(BlockPool::indexed).sum()
     }
 
     /// Returns the index of the block that [`Self::allocate`] would return next.
-    pub fn next_index(&self, slot: ModelSlot) -> u32 {
+    pub(crate) fn next_index(&self, slot: ModelSlot) -> u32 {
         let pool = self.pools.get(&slot);
         pool.map_or(0, |pool| pool.blocks.next_index())
     }
 
     /// Returns an empty block with one holder; `None` if stable memory cannot hold the table.
-    pub fn allocate(&mut self, slot: ModelSlot) -> Option<KvBlock> {
+    pub(crate) fn allocate(&mut self, slot: ModelSlot) -> Option<KvBlock> {
         self.on(slot)?.allocate()
     }
 
     /// Takes one holder away; a block without any is free.
-    pub fn release(&mut self, block: KvBlock) {
+    pub(crate) fn release(&mut self, block: KvBlock) {
         if let Some(table) = self.of_mut(block) {
             table.release(block);
         }
     }
 
     /// Returns the complete block with this hash, with one holder more.
-    pub fn find(&mut self, slot: ModelSlot, hash: &BlockHash) -> Option<KvBlock> {
+    pub(crate) fn find(&mut self, slot: ModelSlot, hash: &BlockHash) -> Option<KvBlock> {
         self.on(slot)?.find(hash)
     }
 
     /// Lets others find a complete block. If there is an equal one already, that one is held instead
     /// and returned.
-    pub fn publish(&mut self, block: KvBlock, hash: &BlockHash) -> KvBlock {
+    pub(crate) fn publish(&mut self, block: KvBlock, hash: &BlockHash) -> KvBlock {
         match self.of_mut(block) {
             Some(table) => table.publish(block, hash),
             None => block,
@@ -120,17 +120,17 @@ impl BlockPools {
     }
 
     /// Returns `true` if a block must not be written any more.
-    pub fn is_frozen(&self, block: KvBlock) -> bool {
+    pub(crate) fn is_frozen(&self, block: KvBlock) -> bool {
         self.of(block).is_none_or(|table| table.is_frozen(block))
     }
 
     /// Returns how many positions of a block may be read: 0 if it is somebody else's by now.
-    pub fn filled(&self, block: KvBlock) -> usize {
+    pub(crate) fn filled(&self, block: KvBlock) -> usize {
         self.of(block).map_or(0, |table| table.filled(block))
     }
 
     /// Says that the first `positions` of a block are written.
-    pub fn set_filled(&mut self, block: KvBlock, positions: usize) {
+    pub(crate) fn set_filled(&mut self, block: KvBlock, positions: usize) {
         if let Some(table) = self.of_mut(block) {
             table.set_filled(block, positions);
         }

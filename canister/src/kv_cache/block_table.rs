@@ -7,7 +7,7 @@ use crate::stable::records::KvBlock;
 use candid::Principal;
 
 /// Keeps the blocks of the first `positions`, and releases the others.
-pub fn truncate(table: &mut Vec<KvBlock>, positions: usize, pools: &mut BlockPools) {
+pub(crate) fn truncate(table: &mut Vec<KvBlock>, positions: usize, pools: &mut BlockPools) {
     let kept = positions.div_ceil(BLOCK).min(table.len());
     for block in table.split_off(kept) {
         pools.release(block);
@@ -15,13 +15,13 @@ pub fn truncate(table: &mut Vec<KvBlock>, positions: usize, pools: &mut BlockPoo
 }
 
 /// Releases every block.
-pub fn release_all(table: &mut Vec<KvBlock>, pools: &mut BlockPools) {
+pub(crate) fn release_all(table: &mut Vec<KvBlock>, pools: &mut BlockPools) {
     truncate(table, 0, pools);
 }
 
 /// Returns how many blocks from the start hold what they should, if `positions` are wanted: they were
 /// not given to somebody else, and are filled.
-pub fn readable_blocks(table: &[KvBlock], positions: usize, pools: &BlockPools) -> usize {
+pub(crate) fn readable_blocks(table: &[KvBlock], positions: usize, pools: &BlockPools) -> usize {
     table
         .iter()
         .enumerate()
@@ -34,7 +34,7 @@ pub fn readable_blocks(table: &[KvBlock], positions: usize, pools: &BlockPools) 
 /// Prefix caching: takes over the complete blocks that are cached already for the beginning of
 /// `tokens`, in place of the table's own. Returns how many positions are then cached, of which
 /// `computed` were before. The last token is left to be read, for its logits.
-pub fn reuse_cached_prefix(
+pub(crate) fn reuse_cached_prefix(
     table: &mut Vec<KvBlock>,
     computed: usize,
     pools: &mut BlockPools,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 /// What the canister sees of the system, and what it has done.
 #[derive(Debug, Clone)]
-pub struct System {
+pub(crate) struct System {
     /// The caller of the message that runs.
     pub caller: Principal,
     /// The canister's controllers.
@@ -76,13 +76,13 @@ thread_local! {
 
 /// Changes what the canister sees.
 #[cfg(test)]
-pub fn set(change: impl FnOnce(&mut System)) {
+pub(crate) fn set(change: impl FnOnce(&mut System)) {
     SYSTEM.with_borrow_mut(change);
 }
 
 /// Returns what the canister has done so far.
 #[cfg(test)]
-pub fn get() -> System {
+pub(crate) fn get() -> System {
     SYSTEM.with_borrow(Clone::clone)
 }
 
@@ -90,50 +90,50 @@ fn look<T>(f: impl FnOnce(&mut System) -> T) -> T {
     SYSTEM.with_borrow_mut(f)
 }
 
-pub fn argument() -> Vec<u8> {
+pub(crate) fn argument() -> Vec<u8> {
     look(|s| s.argument.clone())
 }
 
-pub fn caller() -> Principal {
+pub(crate) fn caller() -> Principal {
     look(|s| s.caller)
 }
 
-pub fn is_controller(who: &Principal) -> bool {
+pub(crate) fn is_controller(who: &Principal) -> bool {
     look(|s| s.controllers.contains(who))
 }
 
-pub fn caller_is_self() -> bool {
+pub(crate) fn caller_is_self() -> bool {
     false
 }
 
-pub fn argument_bytes() -> usize {
+pub(crate) fn argument_bytes() -> usize {
     look(|s| s.argument.len())
 }
 
-pub fn time() -> u64 {
+pub(crate) fn time() -> u64 {
     look(|s| s.time)
 }
 
-pub fn instructions() -> u64 {
+pub(crate) fn instructions() -> u64 {
     look(|s| {
         s.instructions += s.instructions_per_look;
         s.instructions
     })
 }
 
-pub fn cycles() -> u128 {
+pub(crate) fn cycles() -> u128 {
     liquid_cycles()
 }
 
-pub fn liquid_cycles() -> u128 {
+pub(crate) fn liquid_cycles() -> u128 {
     look(|s| s.liquid_cycles)
 }
 
-pub fn cycles_attached() -> u128 {
+pub(crate) fn cycles_attached() -> u128 {
     look(|s| s.attached)
 }
 
-pub fn accept_cycles(limit: u128) -> u128 {
+pub(crate) fn accept_cycles(limit: u128) -> u128 {
     look(|s| {
         let accepted = limit.min(s.attached);
         s.attached -= accepted;
@@ -141,7 +141,7 @@ pub fn accept_cycles(limit: u128) -> u128 {
     })
 }
 
-pub fn deposit_cycles(to: &Principal, amount: u128) -> bool {
+pub(crate) fn deposit_cycles(to: &Principal, amount: u128) -> bool {
     look(|s| {
         if s.calls_go {
             s.deposits.push((*to, amount));
@@ -150,27 +150,27 @@ pub fn deposit_cycles(to: &Principal, amount: u128) -> bool {
     })
 }
 
-pub fn is_stopping() -> bool {
+pub(crate) fn is_stopping() -> bool {
     look(|s| s.stopping)
 }
 
-pub fn heap_bytes() -> u64 {
+pub(crate) fn heap_bytes() -> u64 {
     0
 }
 
-pub fn stable_bytes() -> u64 {
+pub(crate) fn stable_bytes() -> u64 {
     0
 }
 
-pub fn set_timer(time: u64) {
+pub(crate) fn set_timer(time: u64) {
     look(|s| s.timer = time);
 }
 
-pub fn debug_print(line: &str) {
+pub(crate) fn debug_print(line: &str) {
     look(|s| s.lines.push(line.to_owned()));
 }
 
-pub fn send_slice(sequence: u64) -> bool {
+pub(crate) fn send_slice(sequence: u64) -> bool {
     look(|s| {
         if s.calls_go {
             s.slices.push(sequence);
@@ -179,43 +179,43 @@ pub fn send_slice(sequence: u64) -> bool {
     })
 }
 
-pub fn ask_random(_done: extern "C" fn(usize), _number: u64) -> bool {
+pub(crate) fn ask_random(_done: extern "C" fn(usize), _number: u64) -> bool {
     look(|s| s.random_requests += u32::from(s.calls_go));
     look(|s| s.calls_go)
 }
 
-pub fn callback_number(environment: usize) -> u64 {
+pub(crate) fn callback_number(environment: usize) -> u64 {
     environment as u64
 }
 
-pub fn random_bytes() -> Option<[u8; 32]> {
+pub(crate) fn random_bytes() -> Option<[u8; 32]> {
     Some([7; 32])
 }
 
-pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
+pub(crate) fn entry_point<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
-pub fn reply(bytes: &[u8]) {
+pub(crate) fn reply(bytes: &[u8]) {
     look(|s| s.reply = Some(bytes.to_vec()));
 }
 
-pub fn reject(text: &str) {
+pub(crate) fn reject(text: &str) {
     look(|s| s.rejected = Some(text.to_owned()));
 }
 
-pub fn trap(text: &str) -> ! {
+pub(crate) fn trap(text: &str) -> ! {
     panic!("trapped: {text}")
 }
 
-pub fn accept_message() {}
+pub(crate) fn accept_message() {}
 
-pub fn method_name() -> String {
+pub(crate) fn method_name() -> String {
     look(|s| s.method.clone())
 }
 
-pub fn set_certified_data(_data: &[u8]) {}
+pub(crate) fn set_certified_data(_data: &[u8]) {}
 
-pub fn data_certificate() -> Option<Vec<u8>> {
+pub(crate) fn data_certificate() -> Option<Vec<u8>> {
     None
 }

@@ -109,7 +109,7 @@ pub fn debug_print(line: &str) {
 /// sent now.
 pub fn send_slice(sequence: u64) -> bool {
     let me = ic_cdk::api::canister_self();
-    ic0::call_new_oneway(me.as_slice(), super::SLICE_METHOD);
+    ic0::call_new_oneway(me.as_slice(), super::names::SLICE_METHOD);
     ic0::call_data_append(&sequence.to_le_bytes());
     ic0::call_perform() == 0
 }

@@ -11,19 +11,18 @@
 //! open callback.)
 
 #[cfg(not(target_family = "wasm"))]
-pub mod double;
+pub(crate) mod double;
 #[cfg(target_family = "wasm")]
 mod ic;
+mod names;
 
 #[cfg(not(target_family = "wasm"))]
-pub use double::*;
+pub(crate) use double::*;
 #[cfg(target_family = "wasm")]
 pub use ic::*;
-
-/// The method under which the canister sends itself a slice.
-pub const SLICE_METHOD: &str = "round";
+pub(crate) use names::SLICE_METHOD;
 
 /// Returns `true` if the caller of this message is a controller of this canister.
-pub fn caller_is_controller() -> bool {
+pub(crate) fn caller_is_controller() -> bool {
     is_controller(&caller())
 }

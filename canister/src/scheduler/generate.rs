@@ -52,7 +52,7 @@ const RECENT: usize = 32;
 
 /// What a slice of a generation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SliceOutcome {
+pub(super) enum SliceOutcome {
     /// No piece of work fitted the budget, and nothing happened.
     TooSmall,
     /// Only the KV cache in the heap was filled.
@@ -63,7 +63,12 @@ pub enum SliceOutcome {
 
 /// Continues generation `id` until the message has used `limit` instructions; `full`, if given, if no
 /// piece of work fits `limit`.
-pub fn run(state: &mut State, id: GenerationId, limit: u64, full: Option<u64>) -> SliceOutcome {
+pub(super) fn run(
+    state: &mut State,
+    id: GenerationId,
+    limit: u64,
+    full: Option<u64>,
+) -> SliceOutcome {
     let Some(mut record) = state.generations.get(&id).filter(|r| r.end.is_none()) else {
         state.queue.remove(id);
         return SliceOutcome::Advanced;

@@ -45,7 +45,7 @@ fn stored_file(model: &ModelRecord, slot: ModelSlot) -> StoredFile {
 }
 
 /// Works on the model in a slot until `budget` instructions are used or it is ready.
-pub fn run(state: &mut State, slot: ModelSlot, budget: u64) {
+pub(super) fn run(state: &mut State, slot: ModelSlot, budget: u64) {
     let Some(mut model) = state.models.get(slot).cloned() else {
         return;
     };
@@ -69,7 +69,7 @@ pub fn run(state: &mut State, slot: ModelSlot, budget: u64) {
 
 /// Notes that a model cannot be made ready. If others are in the heap and there was no room beside
 /// them, it stays as it is and is tried again when one of them has left.
-pub fn fail(state: &mut State, slot: ModelSlot, error: Error) {
+pub(super) fn fail(state: &mut State, slot: ModelSlot, error: Error) {
     runtime::debug_print(&format!("model in slot {slot}: {error}"));
     state.residency.loading.remove(&slot);
     let others = !state.residency.loaded.is_empty() || !state.residency.loading.is_empty();

@@ -11,7 +11,7 @@ use crate::state::State;
 
 /// After an upgrade: weights that another engine has packed are packed again from the model's file, and
 /// KV blocks that it has filled are freed, to be computed again from the tokens.
-pub fn invalidate_stale_artifacts(state: &mut State) {
+pub(super) fn invalidate_stale_artifacts(state: &mut State) {
     if state.control.engine == engine::VERSION {
         return;
     }
@@ -31,7 +31,7 @@ pub fn invalidate_stale_artifacts(state: &mut State) {
 
 /// Converts generations until half of `budget` is used: they are read in the version that they have,
 /// and put back in today's.
-pub fn run(state: &mut State, budget: u64) {
+pub(super) fn run(state: &mut State, budget: u64) {
     loop {
         let next = GenerationId(state.control.migrated.0 + 1);
         let Some(record) = state.generations.range(next..).next().map(|e| e.value()) else {

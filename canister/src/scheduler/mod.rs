@@ -64,7 +64,7 @@ fn is_runnable(state: &State, item: WorkItem) -> bool {
 
 /// Sends the next slice if there is work, there are cycles for it, and no slice is in flight; sets the
 /// timer.
-pub fn schedule(state: &mut State) {
+pub(crate) fn schedule(state: &mut State) {
     let mut wake = 0;
     if state.control.in_flight.is_none()
         && let Some(item) = next_item(state)
@@ -124,7 +124,7 @@ fn send(state: &mut State, item: WorkItem, attempt: u32) {
 }
 
 /// Runs the slice with this sequence number.
-pub fn run(state: &mut State, sequence: u64) {
+pub(crate) fn run(state: &mut State, sequence: u64) {
     let in_flight = state.control.in_flight;
     let Some(in_flight) = in_flight.filter(|f| f.sequence == sequence) else {
         return;
@@ -153,7 +153,7 @@ pub fn run(state: &mut State, sequence: u64) {
 }
 
 /// At the end of a slice: keeps the largest number of instructions that a message has used.
-pub fn note_message_size(state: &mut State) {
+pub(crate) fn note_message_size(state: &mut State) {
     let used = runtime::instructions();
     if used > state.control.max_message_instructions {
         state.control.max_message_instructions = used;
@@ -198,12 +198,12 @@ fn run_generations(state: &mut State, first: GenerationId, budget: u64, attempt:
 }
 
 /// Returns `true` if the IC must be asked for randomness.
-pub fn needs_entropy(state: &State) -> bool {
+pub(crate) fn needs_entropy(state: &State) -> bool {
     state.control.entropy.is_none() && !state.entropy_requested
 }
 
 /// The timer has fired: after an upgrade, or because a slice did not end.
-pub fn watchdog(state: &mut State) {
+pub(crate) fn watchdog(state: &mut State) {
     let Some(in_flight) = state.control.in_flight else {
         return;
     };
@@ -240,7 +240,7 @@ fn give_up(state: &mut State, item: WorkItem) {
 }
 
 /// After an install or an upgrade: whatever was in flight is sent anew from the first timer.
-pub fn restart(state: &mut State) {
+pub(crate) fn restart(state: &mut State) {
     migrate::invalidate_stale_artifacts(state);
     state.control.in_flight = None;
     runtime::set_timer(runtime::time());

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A type of [`crate::stable::records`].
-pub trait Stored: Serialize + DeserializeOwned {
+pub(crate) trait Stored: Serialize + DeserializeOwned {
     /// Name of the type, for messages.
     const NAME: &'static str;
     /// Version of the type that is written today.
@@ -24,7 +24,7 @@ pub trait Stored: Serialize + DeserializeOwned {
 }
 
 /// Returns the bytes of a value.
-pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Stored>(value: &T) -> Vec<u8> {
     match postcard::to_extend(value, vec![T::VERSION]) {
         Ok(bytes) => bytes,
         Err(e) => runtime::trap(&format!("cannot encode a {}: {e}", T::NAME)),
@@ -32,7 +32,7 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
 }
 
 /// Returns the value of some bytes of this or an older version; `None` if they are neither.
-pub fn try_decode<T: Stored>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn try_decode<T: Stored>(bytes: &[u8]) -> Option<T> {
     let (&version, rest) = bytes.split_first()?;
     if version == T::VERSION {
         return postcard::from_bytes(rest).ok();
@@ -43,7 +43,7 @@ pub fn try_decode<T: Stored>(bytes: &[u8]) -> Option<T> {
 /// Returns the value of some bytes.
 ///
 /// Traps if they are of no known version: an upgrade that cannot read what is stored is rolled back.
-pub fn decode<T: Stored>(bytes: &[u8]) -> T {
+pub(crate) fn decode<T: Stored>(bytes: &[u8]) -> T {
     try_decode(bytes).unwrap_or_else(|| {
         runtime::trap(&format!(
             "cannot read a stored {} of version {:?}: this program is older than the data",
@@ -89,12 +89,12 @@ macro_rules! stored {
 pub(crate) use stored;
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::stable::records::GenerationRecord;
 
     /// The bytes of a record in a version that is made up for tests: see `records`.
-    pub fn version_0(record: &GenerationRecord) -> Vec<u8> {
+    pub(crate) fn version_0(record: &GenerationRecord) -> Vec<u8> {
         let old = crate::stable::records::version_0::GenerationRecord::from(record.clone());
         postcard::to_extend(&old, vec![0]).unwrap()
     }

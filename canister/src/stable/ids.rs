@@ -12,7 +12,7 @@ macro_rules! id {
         #[derive(
             Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
         )]
-        pub struct $name(pub $inner);
+        pub(crate) struct $name(pub $inner);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +50,7 @@ id!(
 
 /// SHA-256 of a model's file: what the model is known by.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sha256(pub [u8; 32]);
+pub(crate) struct Sha256(pub [u8; 32]);
 
 impl fmt::Display for Sha256 {
     /// Lower-case hexadecimal.

@@ -4,12 +4,12 @@
 //! Nothing here names a type of the public interface: what is on disk changes only on purpose, with a
 //! new version and a conversion (see CONTRIBUTING).
 
-pub mod codec;
-pub mod ids;
-pub mod records;
-pub mod regions;
+pub(crate) mod codec;
+pub(crate) mod ids;
+pub(crate) mod records;
+pub(crate) mod regions;
 
 #[cfg(test)]
 mod golden;
 
-pub use ids::Sha256;
+pub(crate) use ids::Sha256;

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Version of the stable layout that this program writes.
-pub const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 1;
 
 /// What the canister knows of itself.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct Control {
+pub(crate) struct Control {
     /// Version of the stable layout.
     pub layout: u32,
     /// [`engine::VERSION`] of the packed weights and of the KV blocks.
@@ -51,7 +51,7 @@ pub struct Control {
 
 impl Control {
     /// Returns what a canister begins with.
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self {
             layout: LAYOUT,
             engine: engine::VERSION,
@@ -121,7 +121,7 @@ pub struct Totals {
 
 /// A name under which callers ask for a model.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Alias {
+pub(crate) struct Alias {
     pub name: String,
     /// The model that callers get.
     pub model: Sha256,
@@ -133,7 +133,7 @@ pub struct Alias {
 
 /// What a slice works on.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkItem {
+pub(crate) enum WorkItem {
     Model(ModelSlot),
     Generation(GenerationId),
     Migration,
@@ -141,7 +141,7 @@ pub enum WorkItem {
 
 /// A slice that was sent and has not ended.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     pub sequence: u64,
     pub item: WorkItem,
     /// Attempts at this item before that did not end.
@@ -154,7 +154,7 @@ pub struct InFlight {
 
 /// A model's file and what has been made of it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct ModelRecord {
+pub(crate) struct ModelRecord {
     pub stage: ModelStage,
     pub name: String,
     /// Size of the file (bytes).
@@ -171,7 +171,7 @@ pub struct ModelRecord {
 
 /// How far a model is. Whether a model that is ready is in the heap is not stored.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub enum ModelStage {
+pub(crate) enum ModelStage {
     Uploading,
     /// The file is hashed: the chaining value of SHA-256 and the bytes that are in it.
     Verifying {
@@ -201,7 +201,7 @@ pub struct ModelInfo {
 
 /// A generation at rest.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct GenerationRecord {
+pub(crate) struct GenerationRecord {
     pub id: GenerationId,
     pub owner: Principal,
     /// The model it runs on.
@@ -244,7 +244,7 @@ pub struct GenerationRecord {
 
 /// Where a token's forward pass is paused, with the residual stream `[dim]`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Nothing of the token is done.
     Start,
     /// The layers before this one are done.
@@ -255,7 +255,7 @@ pub enum Stage {
 
 /// How tokens are chosen, and when it ends.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct SamplingOptions {
+pub(crate) struct SamplingOptions {
     pub temperature: f32,
     pub top_k: u32,
     pub top_p: f32,
@@ -285,7 +285,7 @@ pub enum Finish {
 
 /// Keys and values of 64 positions, as those know it who hold it.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvBlock {
+pub(crate) struct KvBlock {
     /// Index in the KV region.
     pub index: u32,
     /// Number of this use of the index, with the model's slot in its highest byte. A block that was
@@ -295,7 +295,7 @@ pub struct KvBlock {
 
 /// What is known of a principal.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     pub role: Role,
     /// Instructions that count as served to it.
     pub served: u64,
@@ -323,7 +323,7 @@ pub enum Role {
 
 /// A generation that has not ended, in the queue.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueEntry {
+pub(crate) struct QueueEntry {
     pub owner: Principal,
     /// Instructions that count as served to it, among its owner's generations.
     pub served: u64,
@@ -337,7 +337,7 @@ pub struct QueueEntry {
 
 /// A chat between two answers.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct ChatRecord {
+pub(crate) struct ChatRecord {
     pub id: ChatId,
     pub owner: Principal,
     pub title: String,
@@ -378,7 +378,7 @@ pub enum Overflow {
 
 /// A turn of a chat.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct ChatTurn {
+pub(crate) struct ChatTurn {
     pub role: String,
     pub content: String,
     /// Tokens of the history before this turn.
@@ -398,7 +398,7 @@ pub struct ChatTurn {
 
 /// A line of the log.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
+pub(crate) struct LogEntry {
     /// Nanoseconds since 1970.
     pub time: u64,
     pub level: LogLevel,
@@ -488,7 +488,7 @@ stored!(LogEntry, 1);
 
 /// The tokens of a chat's history: 4 bytes each, little-endian, without a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenHistory(pub Vec<u32>);
+pub(crate) struct TokenHistory(pub Vec<u32>);
 
 impl Storable for TokenHistory {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
@@ -507,7 +507,7 @@ impl Storable for TokenHistory {
 /// A version that never was, to test conversion with: its fields were in another order.
 /// A generation for tests that has read and generated nothing.
 #[cfg(test)]
-pub fn test_generation(id: u64, owner: candid::Principal) -> GenerationRecord {
+pub(crate) fn test_generation(id: u64, owner: candid::Principal) -> GenerationRecord {
     GenerationRecord {
         id: GenerationId(id),
         owner,
@@ -546,13 +546,13 @@ pub fn test_generation(id: u64, owner: candid::Principal) -> GenerationRecord {
 }
 
 #[cfg(test)]
-pub mod version_0 {
+pub(crate) mod version_0 {
     use super::{GenerationId, KvBlock, Principal, Sha256};
     use serde::{Deserialize, Serialize};
 
     /// The fields that the conversion test looks at.
     #[derive(Serialize, Deserialize)]
-    pub struct GenerationRecord {
+    pub(crate) struct GenerationRecord {
         model: Sha256,
         owner: Principal,
         id: GenerationId,

@@ -12,10 +12,10 @@ use weights::ByteSource;
 use weights::gguf::source::{SourceError, check_range};
 
 /// A growing part of stable memory with offsets of its own.
-pub type Region = VirtualMemory<DefaultMemoryImpl>;
+pub(crate) type Region = VirtualMemory<DefaultMemoryImpl>;
 
 /// Models that there may be at once.
-pub const MODEL_SLOTS: u8 = 16;
+pub(crate) const MODEL_SLOTS: u8 = 16;
 
 /// Bytes by which a region grows.
 const PAGE: u64 = 65_536;
@@ -27,13 +27,13 @@ macro_rules! regions {
     ($($id:literal $function:ident $type:literal $doc:literal;)*) => {
         $(
             #[doc = concat!($doc, " Holds: ", $type, ".")]
-            pub fn $function() -> Region {
+            pub(crate) fn $function() -> Region {
                 region($id)
             }
         )*
 
         /// The regions of the canister: id, name, what it holds, what for.
-        pub const OF_CANISTER: &[(u8, &str, &str, &str)] =
+        pub(crate) const OF_CANISTER: &[(u8, &str, &str, &str)] =
             &[$(($id, stringify!($function), $type, $doc)),*];
     };
 }
@@ -42,13 +42,13 @@ macro_rules! slot_regions {
     ($($part:literal $function:ident $type:literal $doc:literal;)*) => {
         $(
             #[doc = concat!($doc, " Holds: ", $type, ".")]
-            pub fn $function(slot: ModelSlot) -> Region {
+            pub(crate) fn $function(slot: ModelSlot) -> Region {
                 region(id_of_slot(slot, $part))
             }
         )*
 
         /// The regions of a model slot: number in the slot, name, what it holds, what for.
-        pub const OF_SLOT: &[(u8, &str, &str, &str)] =
+        pub(crate) const OF_SLOT: &[(u8, &str, &str, &str)] =
             &[$(($part, stringify!($function), $type, $doc)),*];
     };
 }
@@ -90,12 +90,12 @@ fn id_of_slot(slot: ModelSlot, part: u8) -> u8 {
 }
 
 /// Returns the size of a region (bytes).
-pub fn size(region: &Region) -> u64 {
+pub(crate) fn size(region: &Region) -> u64 {
     region.size() * PAGE
 }
 
 /// Returns the size of the regions of a model slot (bytes).
-pub fn slot_bytes(slot: ModelSlot) -> u64 {
+pub(crate) fn slot_bytes(slot: ModelSlot) -> u64 {
     OF_SLOT
         .iter()
         .map(|(part, ..)| size(&region(id_of_slot(slot, *part))))
@@ -104,7 +104,7 @@ pub fn slot_bytes(slot: ModelSlot) -> u64 {
 
 /// Returns the name and the size (bytes) of every region. Of model slots beyond the first only those
 /// that were ever used.
-pub fn sizes() -> Vec<(String, u64)> {
+pub(crate) fn sizes() -> Vec<(String, u64)> {
     let of_canister = OF_CANISTER
         .iter()
         .map(|(id, name, ..)| ((*name).to_owned(), size(&region(*id))));
@@ -131,20 +131,20 @@ pub fn sizes() -> Vec<(String, u64)> {
 }
 
 /// Makes a region at least `bytes` long. Returns `false` if stable memory cannot grow so far.
-pub fn ensure(region: &Region, bytes: u64) -> bool {
+pub(crate) fn ensure(region: &Region, bytes: u64) -> bool {
     let (have, want) = (region.size(), bytes.div_ceil(PAGE));
     have >= want || region.grow(want - have) >= 0
 }
 
 /// Makes a region at least `bytes` long if all of stable memory then stays within `limit` bytes.
 /// Returns `false` if it does not, or cannot grow so far.
-pub fn ensure_within(region: &Region, bytes: u64, limit: u64) -> bool {
+pub(crate) fn ensure_within(region: &Region, bytes: u64, limit: u64) -> bool {
     let more = bytes.div_ceil(PAGE).saturating_sub(region.size()) * PAGE;
     more == 0 || (runtime::stable_bytes() + more <= limit && ensure(region, bytes))
 }
 
 /// A model's file in stable memory, as the engine reads it.
-pub struct StoredFile {
+pub(crate) struct StoredFile {
     /// Where it lies.
     pub region: Region,
     /// Its size (bytes).

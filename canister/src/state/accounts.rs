@@ -6,29 +6,29 @@ use candid::Principal;
 use ic_stable_structures::StableBTreeMap;
 
 /// Nanoseconds in a day.
-pub const DAY: u64 = 86_400_000_000_000;
+pub(crate) const DAY: u64 = 86_400_000_000_000;
 
 /// All accounts.
-pub struct Accounts {
+pub(crate) struct Accounts {
     stored: StableBTreeMap<Principal, Account, Region>,
 }
 
 impl Accounts {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self {
             stored: StableBTreeMap::init(regions::accounts()),
         }
     }
 
     /// Returns the account of a principal; an empty one if it was never seen.
-    pub fn get(&self, principal: &Principal) -> Account {
+    pub(crate) fn get(&self, principal: &Principal) -> Account {
         self.stored.get(principal).unwrap_or_default()
     }
 
     /// Returns the account as it is at `time` (nanoseconds since 1970). Each day (UTC) begins with
     /// nothing used but what is reserved.
-    pub fn today(&self, principal: &Principal, time: u64) -> Account {
+    pub(crate) fn today(&self, principal: &Principal, time: u64) -> Account {
         let mut account = self.get(principal);
         if account.day != time / DAY {
             account.day = time / DAY;
@@ -38,7 +38,7 @@ impl Accounts {
     }
 
     /// Puts an account back.
-    pub fn put(&mut self, principal: &Principal, account: Account) {
+    pub(crate) fn put(&mut self, principal: &Principal, account: Account) {
         self.stored.insert(*principal, account);
     }
 }

@@ -19,7 +19,11 @@ const MIN_DIGITS: usize = 8;
 ///
 /// # Errors
 /// [`Error::NotFound`] with the names there are; [`Error::InvalidArgument`] if several models fit.
-pub fn resolve(aliases: &[Alias], models: &ModelStore, name: &str) -> Result<ModelSlot, Error> {
+pub(crate) fn resolve(
+    aliases: &[Alias],
+    models: &ModelStore,
+    name: &str,
+) -> Result<ModelSlot, Error> {
     if let Some(slot) = slot_of(aliases, models, name) {
         return Ok(slot);
     }
@@ -46,13 +50,13 @@ pub fn resolve(aliases: &[Alias], models: &ModelStore, name: &str) -> Result<Mod
 }
 
 /// Returns the slot of the model of an alias.
-pub fn slot_of(aliases: &[Alias], models: &ModelStore, name: &str) -> Option<ModelSlot> {
+pub(crate) fn slot_of(aliases: &[Alias], models: &ModelStore, name: &str) -> Option<ModelSlot> {
     let alias = aliases.iter().find(|a| a.name == name)?;
     models.find(&alias.model)
 }
 
 /// Returns `true` if an alias has this model, or will have it.
-pub fn refers_to(alias: &Alias, sha256: &Sha256) -> bool {
+pub(crate) fn refers_to(alias: &Alias, sha256: &Sha256) -> bool {
     alias.model == *sha256 || alias.next.as_ref() == Some(sha256)
 }
 
@@ -66,7 +70,7 @@ fn new(name: &str, model: Sha256) -> Alias {
 }
 
 /// Makes a model the default one if there is no default model.
-pub fn set_default_if_none(aliases: &mut Vec<Alias>, models: &ModelStore, sha256: Sha256) {
+pub(crate) fn set_default_if_none(aliases: &mut Vec<Alias>, models: &ModelStore, sha256: Sha256) {
     if slot_of(aliases, models, DEFAULT_ALIAS).is_some() {
         return;
     }
@@ -78,7 +82,7 @@ pub fn set_default_if_none(aliases: &mut Vec<Alias>, models: &ModelStore, sha256
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Result<&'a Alias, Error> {
+pub(crate) fn find<'a>(aliases: &'a [Alias], name: &str) -> Result<&'a Alias, Error> {
     let alias = aliases.iter().find(|a| a.name == name);
     alias.ok_or_else(|| Error::NotFound(format!("there is no alias {name}")))
 }
@@ -88,7 +92,7 @@ pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Result<&'a Alias, Error> {
 /// # Errors
 /// [`Error::InvalidArgument`] for a bad name or too many aliases, [`Error::WrongPhase`] for a model
 /// that is not stored whole.
-pub fn retarget(
+pub(crate) fn retarget(
     aliases: &mut Vec<Alias>,
     models: &ModelStore,
     name: &str,
@@ -142,7 +146,7 @@ pub fn retarget(
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn rollback_target(
+pub(crate) fn rollback_target(
     aliases: &[Alias],
     models: &ModelStore,
     name: &str,
@@ -156,7 +160,7 @@ pub fn rollback_target(
 }
 
 /// Switches aliases whose next model is ready. Returns a line for the log for each.
-pub fn apply_ready_switches(
+pub(crate) fn apply_ready_switches(
     aliases: &mut [Alias],
     models: &ModelStore,
     is_loaded: impl Fn(ModelSlot) -> bool,
@@ -181,7 +185,7 @@ pub fn apply_ready_switches(
 }
 
 /// Removes a model that is gone from all aliases, and aliases that meant it.
-pub fn forget_model(aliases: &mut Vec<Alias>, sha256: &Sha256) {
+pub(crate) fn forget_model(aliases: &mut Vec<Alias>, sha256: &Sha256) {
     for alias in aliases.iter_mut() {
         alias.previous.retain(|sha| sha != sha256);
         if alias.next.as_ref() == Some(sha256) {

@@ -11,7 +11,7 @@ use interface::{Error, prices};
 ///
 /// # Errors
 /// [`Error::LowCycles`].
-pub fn check_cycles(config: &Config) -> Result<(), Error> {
+pub(crate) fn check_cycles(config: &Config) -> Result<(), Error> {
     let (liquid, needed) = (runtime::liquid_cycles(), config.min_cycles);
     if liquid >= needed {
         return Ok(());
@@ -23,7 +23,7 @@ pub fn check_cycles(config: &Config) -> Result<(), Error> {
 }
 
 /// Returns the days until nothing is left above the freezing threshold if no work is done.
-pub fn days_left() -> u64 {
+pub(crate) fn days_left() -> u64 {
     let a_day = prices::storage_a_day(runtime::heap_bytes() + runtime::stable_bytes());
     (runtime::liquid_cycles() / u128::from(a_day).max(1)) as u64
 }
@@ -39,7 +39,7 @@ fn cost(tokens: u64, price: u128) -> u128 {
 
 /// Returns what `who` has to pay for a million tokens (cycles): canisters pay the price, others
 /// cannot.
-pub fn price(config: &Config, who: &Principal) -> u128 {
+pub(crate) fn price(config: &Config, who: &Principal) -> u128 {
     if !is_canister(who) || runtime::is_controller(who) {
         return 0;
     }
@@ -50,7 +50,7 @@ pub fn price(config: &Config, who: &Principal) -> u128 {
 ///
 /// # Errors
 /// [`Error::PaymentRequired`].
-pub fn check_payment(price: u128, tokens: u64) -> Result<(), Error> {
+pub(crate) fn check_payment(price: u128, tokens: u64) -> Result<(), Error> {
     let required = cost(tokens, price);
     let attached = match required {
         0 => 0,
@@ -64,7 +64,7 @@ pub fn check_payment(price: u128, tokens: u64) -> Result<(), Error> {
 
 /// Accepts what `tokens` cost from the cycles that are attached; the rest goes back with the reply.
 /// Returns what was accepted.
-pub fn accept_payment(price: u128, tokens: u64) -> u128 {
+pub(crate) fn accept_payment(price: u128, tokens: u64) -> u128 {
     match cost(tokens, price) {
         0 => 0,
         cost => runtime::accept_cycles(cost),
@@ -72,7 +72,7 @@ pub fn accept_payment(price: u128, tokens: u64) -> u128 {
 }
 
 /// Sends back what a generation that has ended was paid for and did not use.
-pub fn refund(accounts: &mut Accounts, log: &mut Log, record: &GenerationRecord, used: u64) {
+pub(crate) fn refund(accounts: &mut Accounts, log: &mut Log, record: &GenerationRecord, used: u64) {
     let mut due = record.paid.saturating_sub(cost(used, record.price));
     let mut account = accounts.get(&record.owner);
     due += std::mem::take(&mut account.owed);

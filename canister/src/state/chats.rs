@@ -11,7 +11,7 @@ use ic_stable_structures::StableBTreeMap;
 type OwnerKey = [u8; 38];
 
 /// All chats.
-pub struct ChatStore {
+pub(crate) struct ChatStore {
     pub chats: StableBTreeMap<ChatId, ChatRecord, Region>,
     owners: StableBTreeMap<OwnerKey, (), Region>,
     pub turns: StableBTreeMap<(u64, u32), ChatTurn, Region>,
@@ -30,7 +30,7 @@ fn owner_key(owner: &Principal, chat: ChatId) -> OwnerKey {
 
 impl ChatStore {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self {
             chats: StableBTreeMap::init(regions::chats()),
             owners: StableBTreeMap::init(regions::chat_owners()),
@@ -41,18 +41,18 @@ impl ChatStore {
     }
 
     /// Puts a new chat in.
-    pub fn add(&mut self, chat: ChatRecord) {
+    pub(crate) fn add(&mut self, chat: ChatRecord) {
         self.owners.insert(owner_key(&chat.owner, chat.id), ());
         self.chats.insert(chat.id, chat);
     }
 
     /// Puts a chat back.
-    pub fn put(&mut self, chat: ChatRecord) {
+    pub(crate) fn put(&mut self, chat: ChatRecord) {
         self.chats.insert(chat.id, chat);
     }
 
     /// Removes a chat and everything of it; the caller releases its KV blocks.
-    pub fn remove(&mut self, chat: &ChatRecord) {
+    pub(crate) fn remove(&mut self, chat: &ChatRecord) {
         self.mark_busy(chat);
         self.drop_turns(chat, 0);
         self.histories.remove(&chat.id);
@@ -61,14 +61,18 @@ impl ChatStore {
     }
 
     /// Removes the turns from number `from` on.
-    pub fn drop_turns(&mut self, chat: &ChatRecord, from: u32) {
+    pub(crate) fn drop_turns(&mut self, chat: &ChatRecord, from: u32) {
         for turn in from..chat.turns {
             self.turns.remove(&(chat.id.0, turn));
         }
     }
 
     /// Returns the ids of an owner's chats below `before`, newest first.
-    pub fn of_owner(&self, owner: &Principal, before: ChatId) -> impl Iterator<Item = ChatId> + '_ {
+    pub(crate) fn of_owner(
+        &self,
+        owner: &Principal,
+        before: ChatId,
+    ) -> impl Iterator<Item = ChatId> + '_ {
         let range = owner_key(owner, ChatId(0))..owner_key(owner, before);
         self.owners.keys_range(range).rev().map(|key| {
             let mut id = [0; 8];
@@ -78,24 +82,24 @@ impl ChatStore {
     }
 
     /// A chat has been answered: its KV blocks may be evicted from now on.
-    pub fn mark_idle(&mut self, chat: &ChatRecord) {
+    pub(crate) fn mark_idle(&mut self, chat: &ChatRecord) {
         if !chat.block_table.is_empty() {
             self.cached.insert((chat.used, chat.id.0), ());
         }
     }
 
     /// A chat is being answered: its KV blocks are not evicted.
-    pub fn mark_busy(&mut self, chat: &ChatRecord) {
+    pub(crate) fn mark_busy(&mut self, chat: &ChatRecord) {
         self.cached.remove(&(chat.used, chat.id.0));
     }
 
     /// Returns the number of chats whose KV blocks may be evicted.
-    pub fn cached(&self) -> u64 {
+    pub(crate) fn cached(&self) -> u64 {
         self.cached.len()
     }
 
     /// Releases the KV blocks of the least recently used chat. Returns `false` if no chat has any.
-    pub fn evict_oldest(&mut self, pools: &mut BlockPools) -> bool {
+    pub(crate) fn evict_oldest(&mut self, pools: &mut BlockPools) -> bool {
         let Some(((_, id), ())) = self.cached.pop_first() else {
             return false;
         };
@@ -108,7 +112,7 @@ impl ChatStore {
     }
 
     /// Every KV block is gone at once.
-    pub fn forget_cached(&mut self) {
+    pub(crate) fn forget_cached(&mut self) {
         self.cached.clear_new();
     }
 }

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 
 /// The control record. Whoever changes it need not save it: [`crate::dispatch`] does, at the end of
 /// every message that has changed it.
-pub struct ControlCell {
+pub(crate) struct ControlCell {
     value: Control,
     changed: bool,
     cell: StableCell<Control, Region>,
@@ -15,7 +15,7 @@ pub struct ControlCell {
 
 impl ControlCell {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let new = Control::new(Config::from(interface::Config::default()));
         let cell = StableCell::init(regions::control(), new);
         Self {
@@ -26,7 +26,7 @@ impl ControlCell {
     }
 
     /// Writes what has changed to stable memory.
-    pub fn save(&mut self) {
+    pub(crate) fn save(&mut self) {
         if std::mem::take(&mut self.changed) {
             self.cell.set(self.value.clone());
         }

@@ -138,7 +138,7 @@ errors!(records => interface::Error, ByteBuf::from;
     LowCycles);
 
 /// Returns the error of the interface for one of the engine.
-pub fn engine_error(e: engine::Error) -> interface::Error {
+pub(crate) fn engine_error(e: engine::Error) -> interface::Error {
     use interface::Error as E;
     match e {
         engine::Error::Weights(weights::Error::Unsupported(m)) => E::UnsupportedModel(m),
@@ -160,7 +160,9 @@ pub fn engine_error(e: engine::Error) -> interface::Error {
 }
 
 /// Returns the state of a generation that has ended so.
-pub fn end_state(end: Result<records::Finish, records::Error>) -> interface::GenerationState {
+pub(crate) fn end_state(
+    end: Result<records::Finish, records::Error>,
+) -> interface::GenerationState {
     match end {
         Ok(finish) => interface::GenerationState::Finished(finish.into()),
         Err(e) => interface::GenerationState::Failed(e.into()),

@@ -14,20 +14,20 @@ const MAX_BYTES: usize = 500;
 const MAX_READ: usize = 1_000;
 
 /// The log. Lines are numbered from 1.
-pub struct Log {
+pub(crate) struct Log {
     lines: StableBTreeMap<u64, LogEntry, Region>,
 }
 
 impl Log {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self {
             lines: StableBTreeMap::init(regions::log()),
         }
     }
 
     /// Adds a line, also to the canister log of the IC. `by` is the controller whose action it is.
-    pub fn add(&mut self, level: LogLevel, by: Option<Principal>, mut text: String) {
+    pub(crate) fn add(&mut self, level: LogLevel, by: Option<Principal>, mut text: String) {
         text.truncate(text.floor_char_boundary(MAX_BYTES));
         runtime::debug_print(&text);
         let number = self.lines.last_key_value().map_or(1, |(last, _)| last + 1);
@@ -45,7 +45,7 @@ impl Log {
     }
 
     /// Returns the lines from number `from` on, with their numbers.
-    pub fn read(&self, from: u64) -> Vec<(u64, LogEntry)> {
+    pub(crate) fn read(&self, from: u64) -> Vec<(u64, LogEntry)> {
         let lines = self.lines.range(from..).take(MAX_READ);
         lines.map(|line| line.into_pair()).collect()
     }

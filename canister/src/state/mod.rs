@@ -1,17 +1,17 @@
 //! The canister's state: what is in stable memory, and what the heap holds beside it. It knows of no
 //! message: who calls and what follows is the business of the layers above.
 
-pub mod accounts;
-pub mod aliases;
-pub mod billing;
-pub mod chats;
-pub mod control;
-pub mod convert;
-pub mod log;
-pub mod models;
-pub mod queue;
-pub mod quota;
-pub mod residency;
+pub(crate) mod accounts;
+pub(crate) mod aliases;
+pub(crate) mod billing;
+pub(crate) mod chats;
+pub(crate) mod control;
+pub(crate) mod convert;
+pub(crate) mod log;
+pub(crate) mod models;
+pub(crate) mod queue;
+pub(crate) mod quota;
+pub(crate) mod residency;
 
 use crate::kv_cache::BlockPools;
 use crate::stable::ids::GenerationId;
@@ -32,7 +32,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// A generation in the heap: its record is in stable memory at the end of every message.
-pub struct Running {
+pub(crate) struct Running {
     /// The engine's generation.
     pub generation: Generation,
     /// Its keys and values.
@@ -46,7 +46,7 @@ pub struct Running {
 }
 
 /// Everything.
-pub struct State {
+pub(crate) struct State {
     /// Settings, aliases, counts.
     pub control: ControlCell,
     /// The models in stable memory.
@@ -78,18 +78,18 @@ thread_local! {
 }
 
 /// Runs `f` on the state.
-pub fn read_state<T>(f: impl FnOnce(&State) -> T) -> T {
+pub(crate) fn read_state<T>(f: impl FnOnce(&State) -> T) -> T {
     STATE.with_borrow(f)
 }
 
 /// Runs `f` on the state, which it may change.
-pub fn mutate_state<T>(f: impl FnOnce(&mut State) -> T) -> T {
+pub(crate) fn mutate_state<T>(f: impl FnOnce(&mut State) -> T) -> T {
     STATE.with_borrow_mut(f)
 }
 
 impl State {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let control = ControlCell::open();
         let generations: StableBTreeMap<GenerationId, GenerationRecord, Region> =
             StableBTreeMap::init(regions::generations());
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Returns what says what the models are doing.
-    pub fn model_view(&self) -> ModelView<'_> {
+    pub(crate) fn model_view(&self) -> ModelView<'_> {
         ModelView {
             models: &self.models,
             residency: &self.residency,
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// Switches aliases whose next model is ready; removes the models from the heap that nobody needs.
-    pub fn apply_ready_switches(&mut self) {
+    pub(crate) fn apply_ready_switches(&mut self) {
         let residency = &self.residency;
         let lines =
             aliases::apply_ready_switches(&mut self.control.aliases, &self.models, |slot| {
@@ -140,19 +140,19 @@ impl State {
     }
 
     /// Removes the models from the heap that nobody needs.
-    pub fn unload_unused(&mut self) {
+    pub(crate) fn unload_unused(&mut self) {
         let aliases = &self.control.aliases;
         residency::unload_unused(&mut self.residency, &self.models, aliases, &self.queue);
     }
 
     /// Puts a generation back.
-    pub fn put_generation(&mut self, record: GenerationRecord) {
+    pub(crate) fn put_generation(&mut self, record: GenerationRecord) {
         self.generations.insert(record.id, record);
     }
 }
 
 /// Returns `true` if everything in stable memory has the layout of this program.
-pub fn is_migrated(control: &Control) -> bool {
+pub(crate) fn is_migrated(control: &Control) -> bool {
     control.layout == crate::stable::records::LAYOUT
 }
 
@@ -160,7 +160,7 @@ pub fn is_migrated(control: &Control) -> bool {
 ///
 /// # Errors
 /// [`Error::Busy`] while an older layout is converted.
-pub fn check_migrated(control: &Control) -> Result<(), Error> {
+pub(crate) fn check_migrated(control: &Control) -> Result<(), Error> {
     if is_migrated(control) {
         return Ok(());
     }

@@ -7,14 +7,14 @@ use ic_stable_structures::StableBTreeMap;
 use std::collections::BTreeMap;
 
 /// All models. Stable memory has them at the end of every message.
-pub struct ModelStore {
+pub(crate) struct ModelStore {
     stored: StableBTreeMap<ModelSlot, ModelRecord, Region>,
     models: BTreeMap<ModelSlot, ModelRecord>,
 }
 
 impl ModelStore {
     /// Opens what stable memory holds.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let stored: StableBTreeMap<ModelSlot, ModelRecord, Region> =
             StableBTreeMap::init(regions::models());
         let models = stored.iter().map(|e| e.into_pair()).collect();
@@ -22,34 +22,34 @@ impl ModelStore {
     }
 
     /// Returns every model with its slot.
-    pub fn iter(&self) -> impl Iterator<Item = (ModelSlot, &ModelRecord)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ModelSlot, &ModelRecord)> {
         self.models.iter().map(|(slot, m)| (*slot, m))
     }
 
     /// Returns the slots that have a model.
-    pub fn slots(&self) -> Vec<ModelSlot> {
+    pub(crate) fn slots(&self) -> Vec<ModelSlot> {
         self.models.keys().copied().collect()
     }
 
     /// Returns the number of free slots.
-    pub fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         usize::from(MODEL_SLOTS) - self.models.len()
     }
 
     /// Returns the model in a slot.
-    pub fn get(&self, slot: ModelSlot) -> Option<&ModelRecord> {
+    pub(crate) fn get(&self, slot: ModelSlot) -> Option<&ModelRecord> {
         self.models.get(&slot)
     }
 
     /// Returns the slot of the model with this SHA-256.
-    pub fn find(&self, sha256: &Sha256) -> Option<ModelSlot> {
+    pub(crate) fn find(&self, sha256: &Sha256) -> Option<ModelSlot> {
         self.iter()
             .find(|(_, m)| m.sha256 == *sha256)
             .map(|(slot, _)| slot)
     }
 
     /// Returns the slot whose file is being received.
-    pub fn uploading(&self) -> Option<ModelSlot> {
+    pub(crate) fn uploading(&self) -> Option<ModelSlot> {
         self.iter()
             .find(|(_, m)| m.stage == ModelStage::Uploading)
             .map(|(slot, _)| slot)
@@ -58,7 +58,7 @@ impl ModelStore {
     /// Puts a model in a free slot and returns which; `None` if there is none. The slot is the one with
     /// the smallest file region that has room, else the one with the largest, so that stable memory
     /// grows least.
-    pub fn add(&mut self, model: ModelRecord) -> Option<ModelSlot> {
+    pub(crate) fn add(&mut self, model: ModelRecord) -> Option<ModelSlot> {
         let free = (0..MODEL_SLOTS)
             .map(ModelSlot)
             .filter(|slot| !self.models.contains_key(slot));
@@ -75,13 +75,13 @@ impl ModelStore {
     }
 
     /// Puts a model in a slot.
-    pub fn put(&mut self, slot: ModelSlot, model: ModelRecord) {
+    pub(crate) fn put(&mut self, slot: ModelSlot, model: ModelRecord) {
         self.stored.insert(slot, model.clone());
         self.models.insert(slot, model);
     }
 
     /// Changes the record of a model.
-    pub fn edit(&mut self, slot: ModelSlot, change: impl FnOnce(&mut ModelRecord)) {
+    pub(crate) fn edit(&mut self, slot: ModelSlot, change: impl FnOnce(&mut ModelRecord)) {
         if let Some(model) = self.models.get_mut(&slot) {
             change(model);
             self.stored.insert(slot, model.clone());
@@ -89,7 +89,7 @@ impl ModelStore {
     }
 
     /// Takes a model out of its slot.
-    pub fn remove(&mut self, slot: ModelSlot) {
+    pub(crate) fn remove(&mut self, slot: ModelSlot) {
         self.stored.remove(&slot);
         self.models.remove(&slot);
     }
@@ -97,7 +97,7 @@ impl ModelStore {
 
 /// A model for tests, whose SHA-256 has only this byte.
 #[cfg(test)]
-pub fn test_model(byte: u8, name: &str, stage: ModelStage) -> ModelRecord {
+pub(crate) fn test_model(byte: u8, name: &str, stage: ModelStage) -> ModelRecord {
     ModelRecord {
         stage,
         name: name.into(),

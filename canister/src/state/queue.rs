@@ -23,7 +23,7 @@ struct Share {
 
 /// Whose share a slice counts to, and what it was before.
 #[derive(Clone, Copy, Debug)]
-pub struct Charge {
+pub(crate) struct Charge {
     owner: Principal,
     weight: u32,
     /// Instructions that counted as served to the owner.
@@ -31,7 +31,7 @@ pub struct Charge {
 }
 
 /// Generations that have not ended. Stable memory has them at the end of every message.
-pub struct Queue {
+pub(crate) struct Queue {
     stored: StableBTreeMap<GenerationId, QueueEntry, Region>,
     open: BTreeMap<GenerationId, QueueEntry>,
     /// The slot of each generation's model.
@@ -41,7 +41,10 @@ pub struct Queue {
 
 impl Queue {
     /// Opens what stable memory holds. `slot` returns the slot of a generation's model.
-    pub fn open(accounts: &Accounts, slot: impl Fn(GenerationId) -> Option<ModelSlot>) -> Self {
+    pub(crate) fn open(
+        accounts: &Accounts,
+        slot: impl Fn(GenerationId) -> Option<ModelSlot>,
+    ) -> Self {
         let stored: StableBTreeMap<GenerationId, QueueEntry, Region> =
             StableBTreeMap::init(regions::queue());
         let open: BTreeMap<GenerationId, QueueEntry> =
@@ -65,17 +68,17 @@ impl Queue {
     }
 
     /// Returns the number of generations that have not ended.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
 
     /// Returns the number of callers who have any.
-    pub fn callers(&self) -> usize {
+    pub(crate) fn callers(&self) -> usize {
         self.callers.len()
     }
 
     /// Returns `true` if a generation has not ended.
-    pub fn contains(&self, id: GenerationId) -> bool {
+    pub(crate) fn contains(&self, id: GenerationId) -> bool {
         self.open.contains_key(&id)
     }
 
@@ -85,28 +88,28 @@ impl Queue {
     }
 
     /// Returns the slot of a generation's model.
-    pub fn slot(&self, id: GenerationId) -> Option<ModelSlot> {
+    pub(crate) fn slot(&self, id: GenerationId) -> Option<ModelSlot> {
         self.slots.get(&id).copied()
     }
 
     /// Returns the generations on the model in a slot.
-    pub fn ids_of(&self, slot: ModelSlot) -> Vec<GenerationId> {
+    pub(crate) fn ids_of(&self, slot: ModelSlot) -> Vec<GenerationId> {
         let on = self.slots.iter().filter(|(_, s)| **s == slot);
         on.map(|(id, _)| *id).collect()
     }
 
     /// Returns the number of generations on the model in a slot.
-    pub fn count_of(&self, slot: ModelSlot) -> u32 {
+    pub(crate) fn count_of(&self, slot: ModelSlot) -> u32 {
         self.slots.values().filter(|s| **s == slot).count() as u32
     }
 
     /// Returns `true` if a generation runs on the model in a slot.
-    pub fn runs_on(&self, slot: ModelSlot) -> bool {
+    pub(crate) fn runs_on(&self, slot: ModelSlot) -> bool {
         self.slots.values().any(|s| *s == slot)
     }
 
     /// Adds a generation. `served`: the instructions served to the caller that was served last.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         id: GenerationId,
         slot: ModelSlot,
@@ -136,7 +139,7 @@ impl Queue {
     }
 
     /// Removes a generation that has ended.
-    pub fn remove(&mut self, id: GenerationId) {
+    pub(crate) fn remove(&mut self, id: GenerationId) {
         self.slots.remove(&id);
         self.stored.remove(&id);
         let Some(q) = self.open.remove(&id) else {
@@ -168,7 +171,7 @@ impl Queue {
     }
 
     /// Returns the generation that runs next, of those whose model's slot `can` run.
-    pub fn next(&self, can: impl Fn(ModelSlot) -> bool) -> Option<GenerationId> {
+    pub(crate) fn next(&self, can: impl Fn(ModelSlot) -> bool) -> Option<GenerationId> {
         let runs = |id: &GenerationId| self.slot(*id).is_some_and(&can);
         let open = self.open.iter().filter(|(id, _)| runs(id));
         let first = open.min_by_key(|(id, q)| self.rank(**id, q));
@@ -176,7 +179,7 @@ impl Queue {
     }
 
     /// Returns whom to charge for a slice of a generation that is about to begin.
-    pub fn next_charge(&self, id: GenerationId) -> Option<Charge> {
+    pub(crate) fn next_charge(&self, id: GenerationId) -> Option<Charge> {
         let q = self.open.get(&id)?;
         Some(Charge {
             owner: q.owner,
@@ -186,7 +189,7 @@ impl Queue {
     }
 
     /// Charges a slice that has ended: `used` instructions of `budget`. The generation may have ended in it.
-    pub fn charge(
+    pub(crate) fn charge(
         &mut self,
         id: GenerationId,
         charge: &Charge,
@@ -212,7 +215,7 @@ impl Queue {
     }
 
     /// Notes that a slice of a generation did not end. Returns how many did not since it last advanced.
-    pub fn lose(&mut self, id: GenerationId) -> u32 {
+    pub(crate) fn lose(&mut self, id: GenerationId) -> u32 {
         let Some(mut q) = self.open.get(&id).copied() else {
             return 0;
         };
@@ -222,7 +225,7 @@ impl Queue {
     }
 
     /// Notes that a generation has advanced.
-    pub fn advance(&mut self, id: GenerationId) {
+    pub(crate) fn advance(&mut self, id: GenerationId) {
         if let Some(mut q) = self.open.get(&id).copied().filter(|q| q.lost > 0) {
             q.lost = 0;
             self.put(id, q);
@@ -230,7 +233,7 @@ impl Queue {
     }
 
     /// Returns how many generations run before this one if nothing else happens.
-    pub fn position(&self, id: GenerationId) -> u32 {
+    pub(crate) fn position(&self, id: GenerationId) -> u32 {
         let Some(mine) = self.open.get(&id).map(|q| self.rank(id, q)) else {
             return 0;
         };
@@ -239,7 +242,7 @@ impl Queue {
     }
 
     /// Returns how many slices run before a generation's first if all of them use their budget.
-    pub fn slices_before(&self, id: GenerationId, budget: u64) -> u32 {
+    pub(crate) fn slices_before(&self, id: GenerationId, budget: u64) -> u32 {
         let Some(q) = self.open.get(&id) else {
             return 0;
         };

@@ -10,7 +10,7 @@ use interface::Error;
 ///
 /// # Errors
 /// [`Error::Unauthorized`].
-pub fn check_may_generate(
+pub(crate) fn check_may_generate(
     config: &Config,
     accounts: &Accounts,
     who: &Principal,
@@ -33,7 +33,7 @@ pub fn check_may_generate(
 ///
 /// # Errors
 /// [`Error::QuotaExceeded`].
-pub fn check_quota(
+pub(crate) fn check_quota(
     config: &Config,
     accounts: &Accounts,
     who: &Principal,
@@ -75,7 +75,7 @@ pub fn check_quota(
 }
 
 /// Reserves tokens for a generation that begins.
-pub fn reserve(accounts: &mut Accounts, who: &Principal, tokens: u64) {
+pub(crate) fn reserve(accounts: &mut Accounts, who: &Principal, tokens: u64) {
     let mut account = accounts.today(who, runtime::time());
     account.tokens += tokens;
     account.in_flight += tokens;
@@ -84,7 +84,12 @@ pub fn reserve(accounts: &mut Accounts, who: &Principal, tokens: u64) {
 }
 
 /// Releases the reservation of a generation that has ended: what it did not use is given back.
-pub fn release_reservation(accounts: &mut Accounts, who: &Principal, reserved: u64, used: u64) {
+pub(crate) fn release_reservation(
+    accounts: &mut Accounts,
+    who: &Principal,
+    reserved: u64,
+    used: u64,
+) {
     let mut account = accounts.today(who, runtime::time());
     account.in_flight = account.in_flight.saturating_sub(reserved);
     account.tokens = account.tokens.saturating_sub(reserved.saturating_sub(used));

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weights::GgufFile;
 
 /// A model in the heap, ready to run.
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Weights and configuration.
     pub model: Model,
     /// Its tokenizer.
@@ -29,7 +29,7 @@ pub struct Loaded {
 }
 
 /// A model on its way into the heap.
-pub struct Loading {
+pub(crate) struct Loading {
     /// The header of its file.
     pub file: GgufFile,
     /// Its configuration, and room for its weights.
@@ -40,7 +40,7 @@ pub struct Loading {
 
 /// The models in the heap, by slot.
 #[derive(Default)]
-pub struct Residency {
+pub(crate) struct Residency {
     /// Models on their way.
     pub loading: BTreeMap<ModelSlot, Loading>,
     /// Models that are ready.
@@ -51,14 +51,14 @@ pub struct Residency {
 
 impl Residency {
     /// Removes a model from the heap. There is room then for what did not fit.
-    pub fn remove(&mut self, slot: ModelSlot) {
+    pub(crate) fn remove(&mut self, slot: ModelSlot) {
         self.loading.remove(&slot);
         self.loaded.remove(&slot);
         self.blocked.clear();
     }
 
     /// Returns `true` if a model is ready.
-    pub fn is_loaded(&self, slot: ModelSlot) -> bool {
+    pub(crate) fn is_loaded(&self, slot: ModelSlot) -> bool {
         self.loaded.contains_key(&slot)
     }
 }
@@ -70,7 +70,7 @@ fn is_wanted(model: &ModelRecord, slot: ModelSlot, aliases: &[Alias], queue: &Qu
 }
 
 /// Removes the models from the heap that nobody needs.
-pub fn unload_unused(
+pub(crate) fn unload_unused(
     residency: &mut Residency,
     models: &ModelStore,
     aliases: &[Alias],
@@ -90,7 +90,7 @@ pub fn unload_unused(
 
 /// Everything that says what the models are doing.
 #[derive(Clone, Copy)]
-pub struct ModelView<'a> {
+pub(crate) struct ModelView<'a> {
     /// The models in stable memory.
     pub models: &'a ModelStore,
     /// The models in the heap.
@@ -103,7 +103,7 @@ pub struct ModelView<'a> {
 
 impl<'a> ModelView<'a> {
     /// Returns the slot of the model that callers get who name none.
-    pub fn default_slot(self) -> Option<ModelSlot> {
+    pub(crate) fn default_slot(self) -> Option<ModelSlot> {
         aliases::slot_of(self.aliases, self.models, interface::limits::DEFAULT_ALIAS)
     }
 
@@ -112,12 +112,12 @@ impl<'a> ModelView<'a> {
     ///
     /// # Errors
     /// See [`aliases::resolve`].
-    pub fn resolve(self, name: &str) -> Result<ModelSlot, Error> {
+    pub(crate) fn resolve(self, name: &str) -> Result<ModelSlot, Error> {
         aliases::resolve(self.aliases, self.models, name)
     }
 
     /// Returns the phase of a model as callers see it.
-    pub fn phase(self, slot: ModelSlot) -> Phase {
+    pub(crate) fn phase(self, slot: ModelSlot) -> Phase {
         let Some(model) = self.models.get(slot) else {
             return Phase::Empty;
         };
@@ -138,7 +138,7 @@ impl<'a> ModelView<'a> {
     }
 
     /// Returns `true` if a model is on its way to ready.
-    pub fn has_work(self, slot: ModelSlot) -> bool {
+    pub(crate) fn has_work(self, slot: ModelSlot) -> bool {
         matches!(
             self.phase(slot),
             Phase::Verifying | Phase::Preparing | Phase::Restoring
@@ -147,7 +147,7 @@ impl<'a> ModelView<'a> {
 
     /// Returns the next slot with work to do: first that of the default alias, then those that
     /// generations wait for.
-    pub fn next_work(self) -> Option<ModelSlot> {
+    pub(crate) fn next_work(self) -> Option<ModelSlot> {
         let first = self.default_slot();
         let rank = |slot: &ModelSlot| (first != Some(*slot), !self.queue.runs_on(*slot), *slot);
         let slots = self.models.slots().into_iter();
@@ -158,7 +158,7 @@ impl<'a> ModelView<'a> {
     ///
     /// # Errors
     /// [`Error::WrongPhase`] with what to do; those of [`aliases::resolve`].
-    pub fn ready(self, name: Option<&str>) -> Result<(ModelSlot, &'a Loaded), Error> {
+    pub(crate) fn ready(self, name: Option<&str>) -> Result<(ModelSlot, &'a Loaded), Error> {
         let slot = match name {
             None | Some(interface::limits::DEFAULT_ALIAS) => self.default_slot(),
             Some(name) => Some(self.resolve(name)?),
@@ -185,7 +185,7 @@ impl<'a> ModelView<'a> {
     }
 
     /// Returns the error of a call that does not fit what is being uploaded.
-    pub fn wrong_phase(self, hint: &str) -> Error {
+    pub(crate) fn wrong_phase(self, hint: &str) -> Error {
         let slot = self.models.uploading().or_else(|| self.default_slot());
         Error::WrongPhase {
             phase: slot.map_or(Phase::Empty, |s| self.phase(s)).name(),
@@ -194,7 +194,7 @@ impl<'a> ModelView<'a> {
     }
 
     /// Returns how far a model is.
-    pub fn status(self, slot: Option<ModelSlot>) -> ModelStatus {
+    pub(crate) fn status(self, slot: Option<ModelSlot>) -> ModelStatus {
         let found = slot.and_then(|slot| Some((slot, self.models.get(slot)?)));
         let Some((slot, m)) = found else {
             return ModelStatus {
@@ -234,7 +234,7 @@ impl<'a> ModelView<'a> {
     }
 
     /// Returns the SHA-256 of the model in a slot.
-    pub fn sha256(self, slot: ModelSlot) -> Option<Sha256> {
+    pub(crate) fn sha256(self, slot: ModelSlot) -> Option<Sha256> {
         self.models.get(slot).map(|m| m.sha256)
     }
 }

@@ -240,8 +240,13 @@ fn quantize_query(query: &[f32], scale: f32, out: &mut [i16]) -> f32 {
 macro_rules! score_kernel {
     ($name:ident, $pairs:literal) => {
         /// Scores of `turns` × 8 positions.
+        ///
+        /// # Safety
+        /// `keys` and `scales` hold the heads' 8 × `turns` positions, `q` 4 × `$pairs` values, and
+        /// `out` has room for 8 × `turns` scores.
         #[inline(never)]
         unsafe fn $name(keys: *const u8, scales: *const f32, q: *const i16, scale: f32, turns: usize, out: *mut f32) {
+            // SAFETY: the caller's promise; every pointer moves by what a turn reads or writes.
             unsafe {
                 seq!(N in 0..$pairs { let q~N = V128::load_splat_32(q.add(2 * N)); });
                 let scale = V128::splat_f32(scale);

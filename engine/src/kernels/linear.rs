@@ -119,8 +119,12 @@ struct Job {
 macro_rules! kernel {
     ($name:ident, $pairs:literal) => {
         /// One chunk of this many column pairs.
+        ///
+        /// # Safety
+        /// The job's pointers hold what its strides and groups say, `x` for this many pairs.
         #[inline(never)]
         unsafe fn $name<const FIRST: bool, const LAST: bool>(job: &Job) {
+            // SAFETY: the caller's promise; every pointer moves by what a group reads or writes.
             unsafe {
                 seq!(N in 0..$pairs { let x~N = V128::load_splat_32(job.x.add(2 * N)); });
                 let x_scale = V128::splat_f32(job.x_scale);
@@ -157,7 +161,10 @@ kernel!(chunk_8, 8);
 kernel!(chunk_4, 4);
 
 impl Job {
+    /// # Safety
+    /// The job's pointers hold what its strides and groups say, `x` for a chunk of `size` pairs.
     unsafe fn run<const FIRST: bool, const LAST: bool>(&self, size: usize) {
+        // SAFETY: the caller's promise, handed on.
         unsafe {
             match size {
                 320 => chunk_320::<FIRST, LAST>(self),

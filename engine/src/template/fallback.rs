@@ -14,7 +14,7 @@ const PHI3: &str = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|en
 const LLAMA3: &str = "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}";
 
 /// The template for an architecture whose tokenizer has this pre-tokenizer.
-pub fn template(architecture: &str, pre_tokenizer: &str) -> &'static str {
+pub(super) fn template(architecture: &str, pre_tokenizer: &str) -> &'static str {
     match (architecture, pre_tokenizer) {
         ("gemma3", _) => GEMMA,
         ("phi3", _) => PHI3,

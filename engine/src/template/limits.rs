@@ -34,11 +34,11 @@ const REMAINDER: &str = "\0remainder";
 
 /// What is left of [`WORK`].
 #[derive(Clone, Default)]
-pub struct Budget(Arc<AtomicU64>);
+pub(super) struct Budget(Arc<AtomicU64>);
 
 impl Budget {
     /// All of it, for another rendering.
-    pub fn refill(&self) {
+    pub(super) fn refill(&self) {
         self.0.store(WORK, Relaxed);
     }
 
@@ -87,13 +87,13 @@ fn refused(why: &'static str) -> Error {
 }
 
 /// Text that takes from the budget as it grows.
-pub struct Limited<'b> {
+pub(super) struct Limited<'b> {
     pub text: String,
     budget: &'b Budget,
 }
 
 impl<'b> Limited<'b> {
-    pub fn new(budget: &'b Budget) -> Self {
+    pub(super) fn new(budget: &'b Budget) -> Self {
         let text = String::new();
         Self { text, budget }
     }
@@ -121,7 +121,7 @@ fn printed(budget: &Budget, value: &Value) -> Result<String, Error> {
 ///
 /// # Errors
 /// A tag of very many words, or very many alternatives.
-pub fn check_shape(source: &str) -> Result<(), Error> {
+pub(super) fn check_shape(source: &str) -> Result<(), Error> {
     let (mut words, mut alternatives) = (0, 0);
     for token in tokenize(source, false, Default::default(), Default::default()) {
         match token?.0 {
@@ -142,7 +142,7 @@ pub fn check_shape(source: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// One that uses other templates or blocks: those would run as they are.
-pub fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
+pub(super) fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
     use Instruction as I;
     let call = |name, arguments| I::CallFunction(name, Some(arguments));
     let look = || [I::DupTop, call(LOOK, 1), I::DiscardTop];
@@ -362,7 +362,7 @@ fn concat(budget: &Budget, a: &Value, b: &Value) -> Result<Value, Error> {
 }
 
 /// An environment in which [`limited`] programs run.
-pub fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
+pub(super) fn environment(budget: &Budget, fuel: u64) -> Environment<'static> {
     let mut env = Environment::empty();
     env.set_fuel(Some(fuel));
     env.set_recursion_limit(100);

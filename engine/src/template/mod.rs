@@ -24,7 +24,9 @@ use weights::GgufFile;
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, or what else the template knows.
     pub role: String,
+    /// What is said.
     pub content: String,
 }
 

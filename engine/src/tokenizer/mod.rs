@@ -1,7 +1,7 @@
 //! Text to tokens and back, from a GGUF file's metadata.
 //!
-//! `tokenizer.ggml.model` says which: "gpt2" is byte-level BPE ([`byte_level`]), "llama" is
-//! SentencePiece ([`sentencepiece`]). Special tokens are cut out before either sees the text.
+//! `tokenizer.ggml.model` says which: "gpt2" is byte-level BPE (`byte_level`), "llama" is
+//! SentencePiece (`sentencepiece`). Special tokens are cut out before either sees the text.
 
 mod bpe;
 mod byte_level;

@@ -9,10 +9,10 @@ use crate::{Error, unsupported};
 use weights::{ByteSource, GgufFile};
 
 /// The character SentencePiece writes for a space.
-pub const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 /// The words by their spelling, and how good each is.
-pub struct SentencePiece {
+pub(super) struct SentencePiece {
     words: TokenIndex,
     /// Scores as whole numbers of the same order.
     score: Vec<i32>,
@@ -27,7 +27,7 @@ fn in_order(score: f32) -> i32 {
 }
 
 impl SentencePiece {
-    pub fn build<S: ByteSource + ?Sized>(
+    pub(super) fn build<S: ByteSource + ?Sized>(
         source: &S,
         file: &GgufFile,
         vocabulary: &Vocabulary,
@@ -58,7 +58,7 @@ impl SentencePiece {
 
     /// Appends the tokens of `text`; `after_special`: it begins
     /// the text, or a special token stands before it.
-    pub fn encode(
+    pub(super) fn encode(
         &self,
         text: &str,
         after_special: bool,
@@ -85,7 +85,7 @@ impl SentencePiece {
 }
 
 /// Appends the bytes of a word: `▁` is a space, `<0xNN>` a byte.
-pub fn decode(word: &[u8], out: &mut Vec<u8>) {
+pub(super) fn decode(word: &[u8], out: &mut Vec<u8>) {
     let Ok(text) = std::str::from_utf8(word) else {
         return;
     };

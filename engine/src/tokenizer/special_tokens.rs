@@ -4,7 +4,7 @@ use super::vocabulary::Vocabulary;
 
 /// Spellings of some tokens, looked up by what a text begins with. However many there are and
 /// however alike, a place of a text costs a few binary searches.
-pub struct SpecialTokens {
+pub(super) struct SpecialTokens {
     /// In the order of their spellings' bytes; of two with one spelling the first counts.
     tokens: Vec<u32>,
     /// Bytes that one of them begins with.
@@ -13,7 +13,7 @@ pub struct SpecialTokens {
 
 impl SpecialTokens {
     /// Those of these tokens that are spelled at all.
-    pub fn new(vocabulary: &Vocabulary, tokens: impl Iterator<Item = u32>) -> Self {
+    pub(super) fn new(vocabulary: &Vocabulary, tokens: impl Iterator<Item = u32>) -> Self {
         let mut tokens: Vec<u32> = tokens
             .filter(|t| !vocabulary.raw(*t).is_empty())
             .filter(|t| std::str::from_utf8(vocabulary.raw(*t)).is_ok())
@@ -28,12 +28,12 @@ impl SpecialTokens {
     }
 
     /// The tokens, each spelling once.
-    pub fn tokens(&self) -> &[u32] {
+    pub(super) fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
     /// Whether one of them is what `text` begins with, or begins with the whole of `text`.
-    pub fn could_start(&self, vocabulary: &Vocabulary, text: &[u8]) -> bool {
+    pub(super) fn could_start(&self, vocabulary: &Vocabulary, text: &[u8]) -> bool {
         if !text.first().is_some_and(|b| self.first[usize::from(*b)]) {
             return false;
         }
@@ -43,7 +43,7 @@ impl SpecialTokens {
     }
 
     /// The longest that `text` begins with, and its length in bytes.
-    pub fn longest(&self, vocabulary: &Vocabulary, text: &[u8]) -> Option<(u32, usize)> {
+    pub(super) fn longest(&self, vocabulary: &Vocabulary, text: &[u8]) -> Option<(u32, usize)> {
         if !text.first().is_some_and(|b| self.first[usize::from(*b)]) {
             return None;
         }

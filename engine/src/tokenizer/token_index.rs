@@ -5,7 +5,7 @@ use super::vocabulary::Vocabulary;
 use crate::{Error, unsupported};
 
 /// Open addressing with linear probing, at most a third full.
-pub struct TokenIndex {
+pub(super) struct TokenIndex {
     /// Token number + 1; 0 is free.
     slots: Vec<u32>,
 }
@@ -52,7 +52,7 @@ fn hash(word: &[u8]) -> u32 {
 
 /// Equality without a call, in the steps of [`hash`].
 #[inline(always)]
-pub fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     let len = a.len();
     if len != b.len() {
         return false;
@@ -77,14 +77,14 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 /// two; those that were made to collide would take for ever.
 const PROBES_A_WORD: usize = 32;
 /// And for any one of them.
-pub const MOST_PROBES: usize = 256;
+pub(super) const MOST_PROBES: usize = 256;
 
 impl TokenIndex {
     /// Of the tokens for which `keep` holds; of two with one spelling the first counts.
     ///
     /// # Errors
     /// Words that were chosen to have one hash.
-    pub fn new(vocabulary: &Vocabulary, keep: impl Fn(u32) -> bool) -> Result<Self, Error> {
+    pub(super) fn new(vocabulary: &Vocabulary, keep: impl Fn(u32) -> bool) -> Result<Self, Error> {
         let size = (3 * vocabulary.len()).next_power_of_two();
         let mut words = Self {
             slots: vec![0; size],
@@ -109,7 +109,7 @@ impl TokenIndex {
     }
 
     /// The token of this spelling.
-    pub fn get(&self, vocabulary: &Vocabulary, word: &[u8]) -> Option<u32> {
+    pub(super) fn get(&self, vocabulary: &Vocabulary, word: &[u8]) -> Option<u32> {
         self.slots[self.find(vocabulary, word)].checked_sub(1)
     }
 

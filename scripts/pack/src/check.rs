@@ -30,7 +30,7 @@ const METHODS: [&str; 3] = [
 ];
 
 /// Says why the IC would refuse the module, if it would.
-pub fn module(bytes: &[u8]) -> Result<()> {
+pub(crate) fn module(bytes: &[u8]) -> Result<()> {
     ensure!(
         bytes.len() <= MAX_MODULE,
         "{} bytes, {MAX_MODULE} are allowed",

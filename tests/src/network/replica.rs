@@ -9,11 +9,11 @@ use candid::{Nat, Principal};
 use std::time::Duration;
 
 /// A replica on threads of its own.
-pub struct ReplicaNetwork(Server);
+pub(super) struct ReplicaNetwork(Server);
 
 impl ReplicaNetwork {
     /// Starts it.
-    pub fn start(setup: &Setup) -> Result<Self> {
+    pub(super) fn start(setup: &Setup) -> Result<Self> {
         Ok(Self(Server::start(ServerConfig {
             replica: ReplicaConfig {
                 state_dir: setup.state.clone(),

@@ -10,30 +10,30 @@ use interface::{
 use sha2::{Digest, Sha256};
 
 /// A model file and its SHA-256.
-pub struct File {
+pub(crate) struct File {
     pub bytes: Vec<u8>,
     pub sha256: Vec<u8>,
 }
 
 impl File {
-    pub fn new(tiny: &Tiny) -> Result<Self> {
+    pub(crate) fn new(tiny: &Tiny) -> Result<Self> {
         let bytes = tiny.bytes()?;
         let sha256 = Sha256::digest(&bytes).to_vec();
         Ok(Self { bytes, sha256 })
     }
 
     /// Its SHA-256 as a name.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         hex(&self.sha256)
     }
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Two models with other weights, and pages of other sizes.
-pub fn two() -> Result<[File; 2]> {
+pub(crate) fn two() -> Result<[File; 2]> {
     let small = Tiny::default();
     let wide = Tiny {
         layers: 3,
@@ -48,7 +48,7 @@ pub fn two() -> Result<[File; 2]> {
     Ok([File::new(&small)?, File::new(&wide)?])
 }
 
-pub fn start(
+pub(crate) fn start(
     d: &mut Direct,
     who: Principal,
     model: Option<&str>,
@@ -64,16 +64,16 @@ pub fn start(
     d.update(who, "generate", (request,))
 }
 
-pub fn alias(d: &mut Direct, alias: &str, model: &str) -> Result<Done> {
+pub(crate) fn alias(d: &mut Direct, alias: &str, model: &str) -> Result<Done> {
     let (alias, model) = (alias.into(), model.into());
     d.update(caller(0), "alias_set", (AliasSetArgs { alias, model },))
 }
 
-pub fn roll_back(d: &mut Direct, alias: &str) -> Result<Done> {
+pub(crate) fn roll_back(d: &mut Direct, alias: &str) -> Result<Done> {
     d.update(caller(0), "alias_rollback", (alias,))
 }
 
-pub fn delete(d: &mut Direct, model: &str, force: bool) -> Result<Done> {
+pub(crate) fn delete(d: &mut Direct, model: &str, force: bool) -> Result<Done> {
     let model = model.into();
     d.update(
         caller(0),
@@ -83,7 +83,7 @@ pub fn delete(d: &mut Direct, model: &str, force: bool) -> Result<Done> {
 }
 
 /// Rounds until an alias means this model.
-pub fn until_means(d: &mut Direct, alias: &str, sha256: &[u8]) -> Result<()> {
+pub(crate) fn until_means(d: &mut Direct, alias: &str, sha256: &[u8]) -> Result<()> {
     for _ in 0..2_000 {
         let models = d.models()?;
         let entry = models.aliases.iter().find(|a| a.alias == alias);
@@ -99,7 +99,7 @@ pub fn until_means(d: &mut Direct, alias: &str, sha256: &[u8]) -> Result<()> {
 }
 
 /// What a model says to this when it is alone.
-pub fn alone(file: &File, text: &str, options: &Options) -> Result<Generation> {
+pub(crate) fn alone(file: &File, text: &str, options: &Options) -> Result<Generation> {
     let mut d = Direct::install(&e2e::wasm()?)?;
     d.upload(&file.bytes)?;
     let id = start(&mut d, caller(1), None, text, options.clone())??.id;

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The program: the one `LLM_LOADER` names, or what cargo builds.
-pub fn program() -> Result<&'static Path> {
+pub(crate) fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(path) = PROGRAM.get() {
         return Ok(path);

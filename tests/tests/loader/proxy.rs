@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 type Chunks = Arc<Mutex<BTreeMap<u32, u32>>>;
 
 /// Relays connections to a server until dropped.
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub url: String,
     cuts: Arc<AtomicUsize>,
     chunks: Chunks,
@@ -24,12 +24,12 @@ pub struct Proxy {
 
 impl Proxy {
     /// Relays to `http://ADDRESS`; cuts every third connection after some bytes.
-    pub async fn start(server: &str) -> Result<Self> {
+    pub(crate) async fn start(server: &str) -> Result<Self> {
         Self::relay(server, true).await
     }
 
     /// Relays to `http://ADDRESS` and cuts nothing.
-    pub async fn counting(server: &str) -> Result<Self> {
+    pub(crate) async fn counting(server: &str) -> Result<Self> {
         Self::relay(server, false).await
     }
 
@@ -61,17 +61,17 @@ impl Proxy {
     }
 
     /// How often each chunk came through whole.
-    pub fn chunks(&self) -> BTreeMap<u32, u32> {
+    pub(crate) fn chunks(&self) -> BTreeMap<u32, u32> {
         copy(&self.chunks)
     }
 
     /// How often each chunk came through whole on a connection that ended before the server answered.
-    pub fn unanswered(&self) -> BTreeMap<u32, u32> {
+    pub(crate) fn unanswered(&self) -> BTreeMap<u32, u32> {
         copy(&self.unanswered)
     }
 
     /// Connections cut so far.
-    pub fn cuts(&self) -> usize {
+    pub(crate) fn cuts(&self) -> usize {
         self.cuts.load(Ordering::Relaxed)
     }
 }

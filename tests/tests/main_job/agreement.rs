@@ -1,10 +1,10 @@
 //! The canister against candle-transformers on the same file.
 
 use anyhow::Result;
-use e2e::agreement::{Agreement, margin, top};
 use e2e::chats::{ask, chat, greedy, prompt};
-use e2e::native_run::Native;
-use e2e::reference::Reference;
+use oracle::agreement::{Agreement, margin, top};
+use oracle::native_run::Native;
+use oracle::reference::Reference;
 
 /// Texts of different kinds; the first is asked as a chat, the others are continued.
 const TEXTS: [(&str, &str); 5] = [

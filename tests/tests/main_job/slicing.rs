@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use e2e::chats::{ask, chat, greedy, refusal, set_budget};
-use e2e::native_run::Native;
 use interface::Error;
+use oracle::native_run::Native;
 
 const QUESTION: &str = "Name three colours.";
 /// Enough for one layer and for what a round needs besides, not for two.

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use e2e::chats::{greedy, prompt, refusal, set_budget, until, until_ready};
-use e2e::native_run::Native;
 use e2e::network::Setup;
 use interface::{Error, Generation, GenerationState};
 use loader::generate::follow;
 use loader::management::{self, Mode};
+use oracle::native_run::Native;
 use std::time::Duration;
 
 /// Long enough to be read in several consensus rounds: each takes in messages of two billion

@@ -3,20 +3,20 @@
 
 use anyhow::{Result, ensure};
 use candle_core::quantized::GgmlDType;
-use e2e::agreement::{margin, top};
-use e2e::native_run::Native;
-use e2e::reference::Reference;
 use e2e::tiny_model::{Random, Tiny, Value};
+use oracle::agreement::{margin, top};
+use oracle::native_run::Native;
+use oracle::reference::Reference;
 
-pub const QUANTIZATIONS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K];
+pub(crate) const QUANTIZATIONS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K];
 /// Tokens read, and tokens generated after them.
-pub const PROMPT: usize = 24;
-pub const GENERATED: usize = 16;
+pub(crate) const PROMPT: usize = 24;
+pub(crate) const GENERATED: usize = 16;
 /// Where the reference's two best logits are closer than this, either may be the likeliest.
-pub const CLOSE: f32 = 0.02;
+pub(crate) const CLOSE: f32 = 0.02;
 
 /// A model of this architecture: three layers, heads of 64.
-pub fn model(architecture: &'static str) -> Tiny {
+pub(crate) fn model(architecture: &'static str) -> Tiny {
     let base = (
         format!("{architecture}.rope.freq_base"),
         Value::F32(100_000.0),
@@ -36,7 +36,7 @@ pub fn model(architecture: &'static str) -> Tiny {
 }
 
 /// Adds vectors to each layer: names after `blk.N.` and lengths.
-pub fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
+pub(crate) fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
     for layer in 0..model.layers {
         for (name, len) in vectors {
             model.vectors.push((format!("blk.{layer}.{name}"), *len));
@@ -46,7 +46,7 @@ pub fn with(mut model: Tiny, vectors: &[(&str, u32)]) -> Tiny {
 }
 
 /// Cosine of the angle between two vectors.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter()
             .zip(b)

@@ -11,9 +11,9 @@
 
 use super::architectures::{CLOSE, GENERATED, PROMPT, QUANTIZATIONS, cosine, model, with};
 use anyhow::{Context, Result, ensure};
-use e2e::agreement::{margin, top};
-use e2e::native_run::Native;
 use e2e::tiny_model::{Random, Tiny, Value};
+use oracle::agreement::{margin, top};
+use oracle::native_run::Native;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;

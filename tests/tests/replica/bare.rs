@@ -18,7 +18,7 @@ const PAGE: u64 = 4096;
 
 /// A call of the canister to itself.
 #[derive(Clone, Debug, Default)]
-pub struct Call {
+pub(crate) struct Call {
     pub method: String,
     pub arg: Vec<u8>,
 }
@@ -40,7 +40,7 @@ struct Host {
 }
 
 /// A canister's copy.
-pub struct Bare {
+pub(crate) struct Bare {
     store: Store<Host>,
     instance: Instance,
     counter: Global,
@@ -236,7 +236,7 @@ fn value(value: &GlobalValue) -> Val {
 
 impl Bare {
     /// A copy of a canister as it is between two messages.
-    pub fn copy(canister: &Canister, time_ns: u64) -> Result<Bare> {
+    pub(crate) fn copy(canister: &Canister, time_ns: u64) -> Result<Bare> {
         let code = canister.code.as_ref().context("no code")?;
         let parsed = validate::validate(&code.module.wasm)?;
         let instrumented = instrument(&parsed, false)?;
@@ -296,7 +296,7 @@ impl Bare {
     }
 
     /// Runs an update; gives its instructions, and the call to itself that it made.
-    pub fn update(&mut self, call: &Call) -> Result<(u64, Option<Call>)> {
+    pub(crate) fn update(&mut self, call: &Call) -> Result<(u64, Option<Call>)> {
         self.counter.set(&mut self.store, Val::I64(LIMIT))?;
         let host = self.store.data_mut();
         host.caller.clone_from(&host.canister);
@@ -310,7 +310,7 @@ impl Bare {
     }
 
     /// Runs a query.
-    pub fn query(&mut self, method: &str, arg: Vec<u8>) -> Result<Vec<u8>> {
+    pub(crate) fn query(&mut self, method: &str, arg: Vec<u8>) -> Result<Vec<u8>> {
         self.counter.set(&mut self.store, Val::I64(LIMIT))?;
         let host = self.store.data_mut();
         host.caller = Principal::anonymous().as_slice().to_vec();
@@ -322,7 +322,7 @@ impl Bare {
 }
 
 /// The call to itself that waits for a canister.
-pub fn waiting(canister: &Canister) -> Result<Call> {
+pub(crate) fn waiting(canister: &Canister) -> Result<Call> {
     use replica::state::Input;
     let mut queues = canister.queues.clone();
     while let Some(input) = queues.pop_input() {

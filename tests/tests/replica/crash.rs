@@ -6,13 +6,13 @@
 use anyhow::{Context, Result, bail, ensure};
 use candid::Principal;
 use e2e::chats::{greedy, prompt, until_ready};
-use e2e::native_run::Native;
 use e2e::random;
 use interface::GenerationState;
 use loader::generate::follow;
 use loader::management::{self, Mode};
 use loader::shards::{DEFAULT_CHUNK_SIZE, ShardedFile};
 use loader::{Client, Network};
+use oracle::native_run::Native;
 use replica::ReplicaConfig;
 use replica::http::{Server, ServerConfig};
 use std::path::{Path, PathBuf};

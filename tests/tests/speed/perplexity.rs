@@ -1,9 +1,9 @@
 //! Perplexity beside candle's, over a text of 4,096 tokens.
 
 use anyhow::Result;
-use e2e::native_run::Native;
-use e2e::perplexity::{candle, compare, read_record, windows};
-use e2e::reference::Reference;
+use oracle::native_run::Native;
+use oracle::perplexity::{candle, compare, read_record, windows};
+use oracle::reference::Reference;
 use std::path::Path;
 
 /// By how much perplexity may differ from candle's.

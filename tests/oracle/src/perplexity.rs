@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// The text: public domain.
-const TEXT: &str = include_str!("../data/alice.txt");
+const TEXT: &str = include_str!("../../data/alice.txt");
 /// Tokens of a window.
 const WINDOW: usize = 1_024;
 /// Tokens of the text that are used.
@@ -27,15 +27,20 @@ pub struct Position(pub f32, pub u32);
 /// A model's figures of every position of every window.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
+    /// What made the figures.
     pub made_with: String,
+    /// One entry a window, one position a token but the first.
     pub windows: Vec<Vec<Position>>,
 }
 
 /// How close the engine is to candle.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Quality {
+    /// Tokens predicted.
     pub tokens: usize,
+    /// The engine's perplexity.
     pub perplexity: f64,
+    /// candle's perplexity.
     pub candle_perplexity: f64,
     /// Share of positions with the same likeliest token.
     pub same_top: f64,
@@ -43,7 +48,7 @@ pub struct Quality {
 
 /// Where candle's figures for the model of this name are kept.
 pub fn record_path(model: &str) -> PathBuf {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/perplexity");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/perplexity");
     data.join(format!("{model}.json"))
 }
 

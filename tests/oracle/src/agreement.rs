@@ -3,6 +3,7 @@
 /// Agreement over the positions of one text.
 #[derive(Debug, Default, Clone)]
 pub struct Agreement {
+    /// Positions compared.
     pub positions: usize,
     /// Positions at which both have the same likeliest token.
     pub same_top: usize,
@@ -10,6 +11,7 @@ pub struct Agreement {
     pub kl: f64,
     /// Sum of -ln p(next token), ours and the reference's.
     pub nll: f64,
+    /// The reference's negative log-likelihood of the text (nats, summed).
     pub reference_nll: f64,
 }
 

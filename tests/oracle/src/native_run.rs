@@ -11,8 +11,11 @@ use weights::gguf::source::FileSource;
 
 /// A model in this process.
 pub struct Native {
+    /// The model with its weights.
     pub model: Model,
+    /// The file's tokenizer.
     pub tokenizer: Tokenizer,
+    /// The file's chat template.
     pub template: Template,
     workspace: Workspace,
     kv: KvCache,

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::native_run::Native;
-use e2e::perplexity::{self, Quality, Record};
-use e2e::reference::Reference;
 use indicatif::{ProgressBar, ProgressStyle};
+use oracle::native_run::Native;
+use oracle::perplexity::{self, Quality, Record};
+use oracle::reference::Reference;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let path = e2e::folder().join("bench/perplexity.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/perplexity.json");
     let mut kept: BTreeMap<String, Quality> = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).context("bench/perplexity.json")?,
         Err(_) => BTreeMap::new(),
