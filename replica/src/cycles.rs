@@ -23,6 +23,7 @@ const CALL_BYTE: u128 = 1_000;
 const GIB_SECOND: u128 = 127_000;
 /// Storage of a subnet, in bytes: above the first, growth reserves cycles; the second is all of it.
 pub const STORAGE_THRESHOLD: u64 = 750 << 30;
+/// All storage of the subnet, in bytes.
 pub const STORAGE_CAPACITY: u64 = 2 << 40;
 /// How long storage is paid for in advance where the subnet is full, in seconds.
 const MAX_RESERVATION: u128 = 300_000_000;
@@ -81,6 +82,7 @@ impl Saturation {
 /// The fees; all are zero on a free replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Fees {
+    /// Nothing costs anything.
     pub free: bool,
 }
 

@@ -1,13 +1,13 @@
 //! Users' messages: taking them in, and what became of them.
 
 use crate::cycles::Amount;
-use crate::exec::Effects;
-use crate::execution::failure::{ErrorCode, UserError};
-use crate::management;
-use crate::state::messages::IngressMessage;
-use crate::state::{Canister, Origin, Status};
-use crate::wasm::Export;
-use crate::{Ingress, IngressStatus, Owner, Replica, scheduler};
+use crate::management::call;
+use crate::messages::execution::Effects;
+use crate::replicated_state::messages::IngressMessage;
+use crate::replicated_state::{Canister, Origin, Status};
+use crate::runtime::failure::{ErrorCode, UserError};
+use crate::runtime::module::Export;
+use crate::{Ingress, IngressStatus, Owner, Replica};
 use candid::Principal;
 
 /// How long an answer is kept, in nanoseconds.
@@ -15,7 +15,7 @@ const KEPT_NS: u64 = 360_000_000_000;
 
 /// What is known of a message.
 #[derive(Clone, Debug)]
-pub struct Tracked {
+pub(crate) struct Tracked {
     pub status: IngressStatus,
     /// When it was last changed, in nanoseconds since 1970.
     pub since_ns: u64,
@@ -55,7 +55,7 @@ impl Replica {
         }
         let payer = if message.canister_id == Principal::management_canister() {
             self.check_management_ingress(message.sender, &message.method_name, &message.arg)?;
-            management::target(&message.method_name, &message.arg)?
+            call::target(&message.method_name, &message.arg)?
         } else {
             Some(message.canister_id)
         };
@@ -88,7 +88,7 @@ impl Replica {
                     self.commit(|| ());
                     let (committed, now) = (&self.committed, self.time_ns);
                     let (sender, method) = (message.sender, &message.method_name);
-                    scheduler::on_big_stack(|| {
+                    crate::runtime::stack::on_big_stack(|| {
                         committed.inspect(sender, &id, method, &message.arg, now)
                     })?;
                 }
@@ -154,13 +154,13 @@ impl Replica {
         let fees = self.fees();
         let cost = fees.ingress(message.wire_bytes as u64);
         if message.canister_id == Principal::management_canister() {
-            let payer = management::target(&message.method_name, &message.arg)?;
+            let payer = call::target(&message.method_name, &message.arg)?;
             if let Some(canister) = payer.and_then(|id| self.canisters.get_mut(&id)) {
                 let paid = cost.min(canister.cycles);
                 canister.cycles -= paid;
                 canister.consumed.ingress += paid as i128;
             }
-            self.subnet_queue.push_back(management::Call {
+            self.subnet_queue.push_back(call::Call {
                 origin: Origin::Ingress {
                     id: message.request_id,
                     sender: message.sender,

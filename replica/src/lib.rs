@@ -3,41 +3,43 @@
 //! [`Replica`] is the deterministic state machine: canisters, messages, rounds, cycles and
 //! instructions. The HTTP interface around it is in the `http` module.
 
-mod api;
-mod committed;
+mod checkpoint;
 pub mod conformance;
 pub mod cycles;
-pub mod exec;
-pub mod execution;
 pub mod http;
 mod ingress;
+mod limits;
 pub mod log;
 pub mod management;
 pub mod memory;
-pub mod persist;
-pub mod scheduler;
-pub mod state;
-pub mod wasm;
+mod messages;
+pub mod modules;
+mod query_state;
+pub mod replicated_state;
+pub mod runtime;
+mod scheduler;
+pub mod storage;
+mod types;
 
-pub use api::{
+pub use candid::Principal;
+pub use query_state::Committed;
+pub use replicated_state::figures::Totals;
+pub use runtime::module::enable_profile;
+pub use scheduler::RoundReport;
+pub use types::{
     CanisterInfo, Ingress, IngressStatus, Owner, QueryResult, Reject, ReplicaConfig, ReplicaError,
 };
-pub use candid::Principal;
-pub use committed::Committed;
-pub use scheduler::RoundReport;
-pub use state::canister::Totals;
-pub use wasm::enable_profile;
 
 use cycles::{Fees, Saturation};
-use exec::RoundContext;
-use execution::Engine;
-use execution::instance::GlobalValue;
-use persist::FileStore;
-use state::Canisters;
+use modules::validate::Visibility;
+use replicated_state::Canisters;
+use replicated_state::paused::RoundContext;
+use runtime::engine::Engine;
+use runtime::instance::GlobalValue;
+use runtime::module::Export;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use wasm::Export;
-use wasm::validate::Visibility;
+use storage::FileStore;
 
 /// First and last number of the canisters that the subnet hosts.
 const CANISTER_RANGE: (u64, u64) = (0, 0xf_ffff);
@@ -59,10 +61,10 @@ pub struct Replica {
     ingress: BTreeMap<[u8; 32], ingress::Tracked>,
     subnet_id: Principal,
     root_key: Arc<[u8]>,
-    subnet_queue: VecDeque<management::Call>,
-    subnet_outbox: Vec<state::Request>,
-    random_requests: Vec<state::Origin>,
-    delayed: Vec<scheduler::DelayedAnswer>,
+    subnet_queue: VecDeque<management::call::Call>,
+    subnet_outbox: Vec<replicated_state::Request>,
+    random_requests: Vec<replicated_state::Origin>,
+    delayed: Vec<replicated_state::calls::DelayedAnswer>,
     /// Modules that have been paid for being compiled.
     compiled: HashSet<[u8; 32]>,
     /// Instructions of all installations.
@@ -113,7 +115,7 @@ impl Replica {
             certificate: None,
             last_query_instructions: 0,
             last_report: RoundReport::default(),
-            round_instructions: scheduler::ROUND,
+            round_instructions: limits::ROUND,
             store: FileStore::open(config.state_dir.clone())?,
             committed: Committed::default(),
             uncommitted: true,
@@ -154,9 +156,9 @@ impl Replica {
                 .any(|canister| self.has_work_for(canister))
     }
 
-    fn has_work_for(&self, canister: &state::Canister) -> bool {
-        let running = matches!(canister.status, state::Status::Running);
-        let stopping = matches!(canister.status, state::Status::Stopping(_));
+    fn has_work_for(&self, canister: &replicated_state::Canister) -> bool {
+        let running = matches!(canister.status, replicated_state::Status::Running);
+        let stopping = matches!(canister.status, replicated_state::Status::Stopping(_));
         let due = canister.timer.is_some_and(|time| time <= self.time_ns);
         scheduler::has_next(canister)
             || (running && due && canister.exports(Export::GlobalTimer))
@@ -172,7 +174,7 @@ impl Replica {
     pub fn next_timer_ns(&self) -> Option<u64> {
         self.canisters
             .values()
-            .filter(|canister| matches!(canister.status, state::Status::Running))
+            .filter(|canister| matches!(canister.status, replicated_state::Status::Running))
             .filter_map(|canister| canister.timer)
             .min()
     }
@@ -247,8 +249,9 @@ impl Replica {
     ) -> QueryResult {
         self.commit(|| ());
         let (committed, now) = (&self.committed, self.time_ns);
-        let (result, instructions) =
-            scheduler::on_big_stack(|| committed.query(sender, canister, method, arg, now));
+        let (result, instructions) = crate::runtime::stack::on_big_stack(|| {
+            committed.query(sender, canister, method, arg, now)
+        });
         self.last_query_instructions = instructions;
         result
     }
@@ -287,7 +290,7 @@ impl Replica {
     }
 
     /// A canister's state, to look at.
-    pub fn canister(&self, id: &Principal) -> Option<&state::Canister> {
+    pub fn canister(&self, id: &Principal) -> Option<&replicated_state::Canister> {
         self.canisters.get(id)
     }
 
@@ -337,8 +340,8 @@ impl Replica {
     /// First and last canister id that this subnet hosts.
     pub fn effective_range(&self) -> (Principal, Principal) {
         (
-            state::ids::canister_id(CANISTER_RANGE.0),
-            state::ids::canister_id(CANISTER_RANGE.1),
+            replicated_state::ids::canister_id(CANISTER_RANGE.0),
+            replicated_state::ids::canister_id(CANISTER_RANGE.1),
         )
     }
 
@@ -368,12 +371,15 @@ impl Replica {
 
     /// How full the subnet is.
     pub(crate) fn saturation(&self) -> Saturation {
-        let usage = self.canisters.values().map(state::Canister::paid_bytes);
+        let usage = self
+            .canisters
+            .values()
+            .map(replicated_state::Canister::paid_bytes);
         let (threshold, capacity) = self
             .config
             .storage
             .unwrap_or((cycles::STORAGE_THRESHOLD, cycles::STORAGE_CAPACITY));
-        let threads = scheduler::THREADS as u64;
+        let threads = limits::THREADS as u64;
         Saturation::of_thread(usage.sum(), threshold, capacity, threads)
     }
 

@@ -217,24 +217,25 @@ fn mutate_module(modules: &[Vec<u8>], noise: &mut Noise) -> Vec<u8> {
 #[test]
 fn mutated_modules_do_no_harm() {
     let (mut noise, modules) = (noise(), modules());
-    let engine = replica::execution::Engine::get().expect("an engine");
-    let store = std::sync::Arc::<replica::persist::FileStore>::default();
+    let engine = replica::runtime::engine::Engine::get().expect("an engine");
+    let store = std::sync::Arc::<replica::storage::FileStore>::default();
     let end = Instant::now() + Duration::from_secs(seconds());
     let (mut tried, mut passed) = (0u64, 0u64);
     while Instant::now() < end {
         let wasm = mutate_module(&modules, &mut noise);
         let start = Instant::now();
         // What the validator accepts is metered and compiled.
-        let result = engine.modules.get(engine, &wasm, &store);
+        let result = replica::runtime::module::CompiledModule::compile(engine, &wasm, &store);
         assert!(start.elapsed() < LONGEST, "slow: {}", hex::encode(&wasm));
         tried += 1;
         match result {
             Ok(module) => {
                 passed += 1;
-                let heap = replica::execution::instance::new_heap(&module, &store);
+                let heap = replica::runtime::instance::new_heap(&module, &store);
                 let heap = heap.expect("a heap");
                 let content = replica::memory::heap::Content::Latest(None);
-                let instance = replica::execution::Instance::new(&module, heap, None, content);
+                let instance =
+                    replica::runtime::instance::Instance::new(&module, heap, None, content);
                 if let Err(error) = instance {
                     // A table or heap may be larger than the engine allows.
                     let harmless = ["table", "memory", "out of bounds", "exceeds"];
@@ -245,7 +246,7 @@ fn mutated_modules_do_no_harm() {
                     );
                 }
             }
-            Err(replica::wasm::validate::InvalidModule::Compilation(error)) => {
+            Err(replica::modules::validate::InvalidModule::Compilation(error)) => {
                 panic!(
                     "accepted, but not compiled: {error}: {}",
                     hex::encode(&wasm)

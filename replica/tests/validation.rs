@@ -1,7 +1,7 @@
 //! What an install accepts and refuses, against `data/validation.tsv`.
 
-use replica::wasm::costs::operator_cost;
-use replica::wasm::validate::validate;
+use replica::modules::costs::operator_cost;
+use replica::modules::validate::validate;
 use std::collections::BTreeMap;
 
 /// A module for each case of the table: the measured verdict and reason are in the table.

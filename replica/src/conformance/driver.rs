@@ -1,6 +1,6 @@
 //! A replica as the measured cases drove theirs.
 
-use super::CaseError;
+use super::case::CaseError;
 use crate::management::types::*;
 use crate::{Ingress, IngressStatus, QueryResult, Reject, Replica, ReplicaConfig};
 use candid::{CandidType, Principal, encode_one};
@@ -12,7 +12,7 @@ const PATIENCE: u32 = 2_000;
 
 /// An answer, of any kind of call.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     Reply(Vec<u8>),
     Reject(Reject),
     /// No answer yet: the state in words.
@@ -20,7 +20,7 @@ pub enum Answer {
 }
 
 /// A replica, and the calls made so far.
-pub struct Driver {
+pub(super) struct Driver {
     pub replica: Replica,
     calls: u64,
 }
@@ -41,7 +41,7 @@ fn encoded(len: usize) -> usize {
 }
 
 impl Driver {
-    pub fn new() -> Result<Driver, CaseError> {
+    pub(super) fn new() -> Result<Driver, CaseError> {
         let mut replica = Replica::new(ReplicaConfig {
             start_time_ns: Some(START_NS),
             ..ReplicaConfig::default()
@@ -73,7 +73,7 @@ impl Driver {
     }
 
     /// Submits a call, which may be refused at once; runs no round.
-    pub fn submit(
+    pub(super) fn submit(
         &mut self,
         sender: Principal,
         id: Principal,
@@ -92,7 +92,7 @@ impl Driver {
     }
 
     /// Where a call stands.
-    pub fn peek(&self, id: &[u8; 32]) -> Answer {
+    pub(super) fn peek(&self, id: &[u8; 32]) -> Answer {
         match self.replica.ingress_status(id) {
             IngressStatus::Replied(reply) => Answer::Reply(reply),
             IngressStatus::Rejected(reject) => Answer::Reject(reject),
@@ -104,7 +104,7 @@ impl Driver {
     }
 
     /// Runs rounds until a call is answered.
-    pub fn wait(&mut self, id: &[u8; 32], observe: &mut dyn FnMut(&Replica)) -> Answer {
+    pub(super) fn wait(&mut self, id: &[u8; 32], observe: &mut dyn FnMut(&Replica)) -> Answer {
         for _ in 0..PATIENCE {
             if !matches!(self.peek(id), Answer::Open(_)) {
                 break;
@@ -116,7 +116,7 @@ impl Driver {
     }
 
     /// A call of the management canister, waited for.
-    pub fn manage<T: CandidType>(
+    pub(super) fn manage<T: CandidType>(
         &mut self,
         sender: Principal,
         method: &str,
@@ -132,7 +132,7 @@ impl Driver {
     }
 
     /// A new canister that anonymous controls.
-    pub fn create(
+    pub(super) fn create(
         &mut self,
         cycles: u128,
         settings: Option<CanisterSettings>,
@@ -152,7 +152,13 @@ impl Driver {
         }
     }
 
-    pub fn query(&mut self, sender: Principal, id: Principal, method: &str, arg: &[u8]) -> Answer {
+    pub(super) fn query(
+        &mut self,
+        sender: Principal,
+        id: Principal,
+        method: &str,
+        arg: &[u8],
+    ) -> Answer {
         match self.replica.query(sender, id, method, arg) {
             QueryResult::Replied(reply) => Answer::Reply(reply),
             QueryResult::Rejected(reject) => Answer::Reject(reject),
@@ -160,7 +166,7 @@ impl Driver {
     }
 
     /// Instructions and messages of all canisters so far.
-    pub fn totals(&self) -> (u64, u64) {
+    pub(super) fn totals(&self) -> (u64, u64) {
         let mut sum = (0, 0);
         for id in self.replica.canisters() {
             if let Some(totals) = self.replica.totals(&id) {
@@ -172,7 +178,7 @@ impl Driver {
     }
 
     /// Cycles that a canister has paid for instructions so far.
-    pub fn instruction_cycles(&self, id: &Principal) -> i128 {
+    pub(super) fn instruction_cycles(&self, id: &Principal) -> i128 {
         self.replica
             .canister(id)
             .map_or(0, |canister| canister.consumed.instructions)

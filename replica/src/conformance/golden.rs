@@ -1,8 +1,8 @@
 //! Exact figures: one module, one canister.
 
+use super::case::{CaseError, assemble};
 use super::driver::{Answer, Driver};
 use super::value::{compare, integer, number, text};
-use super::{CaseError, assemble};
 use crate::management::types::*;
 use candid::Principal;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::path::Path;
 const CYCLES: u128 = 1_000_000_000_000_000;
 
 /// Replays a case; gives what differs.
-pub fn replay(module: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
+pub(super) fn replay(module: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
     let wasm = assemble(module)?;
     let mut driver = Driver::new()?;
     let id = driver.create(CYCLES, None)?;

@@ -1,11 +1,11 @@
 //! Cases of messages, calls, timers, upgrades, scheduling and cycles: several canisters by name.
 
+use super::case::{CaseError, assemble};
 use super::driver::{Answer, Driver};
 use super::value::{compare, integer, number, text};
-use super::{CaseError, assemble};
 use crate::Replica;
 use crate::management::types::*;
-use crate::state::Status;
+use crate::replicated_state::Status;
 use candid::{CandidType, Principal};
 use serde_bytes::ByteBuf;
 use serde_json::Value;
@@ -17,7 +17,7 @@ const CYCLES: u128 = 100_000_000_000_000;
 const LINE_CUT: usize = 400;
 
 /// Replays a case; gives what differs.
-pub fn replay(dir: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
+pub(super) fn replay(dir: &Path, json: &Value) -> Result<Vec<String>, CaseError> {
     let mut run = Run {
         driver: Driver::new()?,
         modules: HashMap::new(),

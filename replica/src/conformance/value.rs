@@ -1,20 +1,20 @@
 //! Reading fields of a case.
 
-use super::CaseError;
+use super::case::CaseError;
 use serde_json::Value;
 
-pub fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, CaseError> {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, CaseError> {
     value[key]
         .as_str()
         .ok_or_else(|| CaseError::Unknown(format!("no text {key:?} in {value}")))
 }
 
-pub fn number(value: &Value, key: &str) -> Option<u64> {
+pub(super) fn number(value: &Value, key: &str) -> Option<u64> {
     value[key].as_u64()
 }
 
 /// A whole number, which may be written as a text.
-pub fn integer(value: &Value) -> Option<i128> {
+pub(super) fn integer(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => text.parse().ok(),
         other => other.as_i64().map(i128::from),
@@ -22,7 +22,7 @@ pub fn integer(value: &Value) -> Option<i128> {
 }
 
 /// Compares and notes a difference.
-pub fn compare<T: PartialEq + std::fmt::Display>(
+pub(super) fn compare<T: PartialEq + std::fmt::Display>(
     step: &str,
     what: &str,
     expected: T,

@@ -1,9 +1,9 @@
 //! The endpoints of the interface specification under `/api/`.
 
 use super::keys::Keys;
-use super::machine::{Handle, Metrics, Snapshot, wall_ns};
 use super::paths::{self, PathError, Reader, Scope};
 use super::response::{Answer, answer, cbor_answer, text};
+use super::state_thread::{Handle, Metrics, Snapshot, wall_ns};
 use super::validate::{self, Context, Request, RequestError};
 use crate::{Ingress, Principal, QueryResult, Reject};
 use bytes::Bytes;

@@ -2,8 +2,8 @@
 
 use super::gateway_candid::{CanisterRequest, CanisterResponse, StreamingChunk};
 use super::keys::Keys;
-use super::machine::{Handle, wall_ns};
 use super::response::{Answer, answer, text};
+use super::state_thread::{Handle, wall_ns};
 use crate::{Ingress, IngressStatus, Principal, QueryResult, Reject};
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};

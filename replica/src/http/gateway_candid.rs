@@ -9,7 +9,7 @@ use candid::{CandidType, DecoderConfig, Encode, Principal};
 
 /// Argument of `http_request` and `http_request_update`.
 #[derive(CandidType, Clone, Debug)]
-pub struct CanisterRequest {
+pub(super) struct CanisterRequest {
     /// HTTP method, in capitals.
     pub method: String,
     /// Path and query.
@@ -24,7 +24,7 @@ pub struct CanisterRequest {
 
 /// What a canister answered.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CanisterResponse {
+pub(super) struct CanisterResponse {
     /// HTTP status code.
     pub status: u16,
     /// Names and values.
@@ -39,7 +39,7 @@ pub struct CanisterResponse {
 
 /// A query that answers the next piece of a body.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Streaming {
+pub(super) struct Streaming {
     /// The canister to ask.
     pub canister: Principal,
     /// Its method.
@@ -49,7 +49,7 @@ pub struct Streaming {
 
 /// A piece of a body.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StreamingChunk {
+pub(super) struct StreamingChunk {
     /// The bytes.
     pub body: Vec<u8>,
     /// What the next piece is asked with; none after the last.
@@ -61,7 +61,7 @@ impl CanisterRequest {
     ///
     /// # Errors
     /// A text for people.
-    pub fn encode(&self) -> Result<Vec<u8>, String> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
         Encode!(self).map_err(|error| error.to_string())
     }
 }
@@ -71,7 +71,7 @@ impl CanisterResponse {
     ///
     /// # Errors
     /// A text for people, when the reply is not an HTTP response.
-    pub fn decode(reply: &[u8]) -> Result<CanisterResponse, String> {
+    pub(super) fn decode(reply: &[u8]) -> Result<CanisterResponse, String> {
         let Some(IDLValue::Record(fields)) = first(reply)? else {
             return Err(malformed("a record"));
         };
@@ -117,14 +117,14 @@ impl Streaming {
     ///
     /// # Errors
     /// A text for people.
-    pub fn argument(&self) -> Result<Vec<u8>, String> {
+    pub(super) fn argument(&self) -> Result<Vec<u8>, String> {
         IDLArgs::new(std::slice::from_ref(&self.token))
             .to_bytes()
             .map_err(|error| error.to_string())
     }
 
     /// The same query for another piece.
-    pub fn with(&self, token: IDLValue) -> Streaming {
+    pub(super) fn with(&self, token: IDLValue) -> Streaming {
         Streaming {
             token,
             ..self.clone()
@@ -137,7 +137,7 @@ impl StreamingChunk {
     ///
     /// # Errors
     /// A text for people, when the reply is not a piece of a body.
-    pub fn decode(reply: &[u8]) -> Result<Option<StreamingChunk>, String> {
+    pub(super) fn decode(reply: &[u8]) -> Result<Option<StreamingChunk>, String> {
         let fields = match first(reply)? {
             Some(IDLValue::Opt(value)) => match *value {
                 IDLValue::Record(fields) => fields,

@@ -1,6 +1,6 @@
 //! Which paths of the state tree a `read_state` request may ask for.
 
-use super::machine::{Access, Published};
+use super::state_thread::{Access, Published};
 use super::tree::Path;
 use super::validate::Targets;
 use candid::Principal;

@@ -3,10 +3,10 @@
 use super::endpoints::{CallVersion, Endpoints};
 use super::gateway::{Gateway, PageRequest, Site};
 use super::keys::Keys;
-use super::machine::{self, Handle, Machine, Stopped};
 use super::paths::Scope;
 use super::response::{Answer, allow_browsers, text};
-use crate::execution::engine::THREAD_STACK;
+use super::state_thread::{self, Handle, Machine, Stopped};
+use crate::runtime::stack::THREAD_STACK;
 use crate::{Principal, Replica, ReplicaConfig, ReplicaError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -104,7 +104,7 @@ impl Server {
         let keys = Arc::new(Keys::from_seed(config.replica.seed));
         let replica = Replica::new(config.replica)?;
         let (machine, machine_thread) =
-            machine::start(replica, keys.clone(), config.round_interval)?;
+            state_thread::start(replica, keys.clone(), config.round_interval)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(12)

@@ -1,23 +1,25 @@
 //! Creating, installing, starting, stopping and deleting canisters.
 
-use super::types::*;
-use super::{
-    Call, DEFAULT_PROVISIONAL, Ended, amount, check_controller, chunk_store, decode, empty, encode,
-    settings,
+use super::answers::{
+    DEFAULT_PROVISIONAL, amount, check_controller, chunk_store, decode, empty, encode,
 };
+use super::call::{Call, Ended};
+use super::settings;
+use super::types::*;
 use crate::Replica;
 use crate::cycles::{Amount, INSTALL_LIMIT, SLICE};
-use crate::exec::Effects;
-use crate::exec::install::{Install, Kind, check_initial_heap, install};
-use crate::execution::Engine;
-use crate::execution::api::Answer;
-use crate::execution::failure::{ErrorCode, UserError};
-use crate::persist::FileStore;
-use crate::scheduler::DelayedAnswer;
-use crate::state::history::{ChangeDetails, DeploymentMode};
-use crate::state::ids::{canister_id, canister_index};
-use crate::state::queues::Letter;
-use crate::state::{Canister, Origin, Response, Settings, Status, StopRequest};
+use crate::messages::execution::Effects;
+use crate::messages::install::{Install, Kind, check_initial_heap, install};
+use crate::replicated_state::calls::DelayedAnswer;
+use crate::replicated_state::history::{ChangeDetails, DeploymentMode};
+use crate::replicated_state::ids::{canister_id, canister_index};
+use crate::replicated_state::queues::Letter;
+use crate::replicated_state::{Canister, Origin, Response, Settings, Status, StopRequest};
+use crate::runtime::engine::Engine;
+use crate::runtime::failure::{ErrorCode, UserError};
+use crate::runtime::module::CompiledModule;
+use crate::runtime::system_api::state::Answer;
+use crate::storage::FileStore;
 use candid::Principal;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -218,12 +220,10 @@ impl Replica {
         args: InstallCode,
         sender: Principal,
         prepaid: u128,
-    ) -> Result<crate::exec::install::Installed, UserError> {
+    ) -> Result<crate::messages::install::Installed, UserError> {
         let engine =
             Engine::get().map_err(|text| UserError::new(ErrorCode::CanisterInvalidWasm, text))?;
-        let module = engine
-            .modules
-            .get(engine, &args.wasm_module, &self.store)
+        let module = CompiledModule::compile(engine, &args.wasm_module, &self.store)
             .map_err(|error| {
                 UserError::new(
                     ErrorCode::CanisterInvalidWasm,
@@ -258,7 +258,7 @@ impl Replica {
             sender,
             prepaid,
         };
-        Ok(crate::scheduler::on_big_stack(|| {
+        Ok(crate::runtime::stack::on_big_stack(|| {
             install(canister, &request, &round)
         }))
     }
@@ -481,8 +481,8 @@ fn reject_for_canister(error: UserError) -> Answer {
 }
 
 /// Takes a canister's code and memories, and closes its open calls.
-pub fn uninstall(canister: &mut Canister, store: &Arc<FileStore>, effects: &mut Effects) {
-    use crate::exec::Verdict;
+pub(crate) fn uninstall(canister: &mut Canister, store: &Arc<FileStore>, effects: &mut Effects) {
+    use crate::messages::respond::Verdict;
     canister.code = None;
     if let Ok(stable) = crate::memory::stable::Stable::new(store) {
         canister.stable = stable;
@@ -504,7 +504,7 @@ pub fn uninstall(canister: &mut Canister, store: &Arc<FileStore>, effects: &mut 
     }
     for (origin, refund) in waiting {
         let verdict = Verdict::Reject("Canister has been uninstalled.".into());
-        crate::exec::respond(canister, &origin, refund, verdict, effects);
+        crate::messages::respond::respond(canister, &origin, refund, verdict, effects);
     }
     let open: std::collections::BTreeSet<u64> = canister
         .callbacks

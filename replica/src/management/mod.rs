@@ -1,129 +1,35 @@
 //! The management canister, `aaaaa-aa`.
 
-mod lifecycle;
-pub use lifecycle::uninstall;
+pub(crate) mod answers;
+pub(crate) mod call;
+pub(crate) mod lifecycle;
 mod settings;
 mod snapshot_data;
 mod snapshots;
+#[expect(
+    missing_docs,
+    reason = "fields and variants are named and described in the interface specification"
+)]
 pub mod types;
 
 use crate::Replica;
 use crate::cycles::Amount;
-use crate::exec::Effects;
-use crate::execution::failure::{ErrorCode, UserError};
-use crate::log::Log;
-use crate::state::{Canister, Origin};
-use candid::{CandidType, Principal, decode_one, encode_one};
+use crate::messages::execution::Effects;
+use crate::replicated_state::calls::Origin;
+use crate::replicated_state::canister::Canister;
+use crate::runtime::failure::{ErrorCode, UserError};
+use answers::{
+    MAX_CHUNK, MAX_CHUNKS, amount, arg_is_empty, canister_logs, check_controller,
+    check_controller_ingress, chunk_store, decode, empty, encode, module_hash, not_found, payload,
+};
+use call::{Call, Ended, FROM_USERS, routable, target};
+use candid::Principal;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use types::*;
 
-/// Largest chunk, in bytes.
-const MAX_CHUNK: usize = 1 << 20;
-/// Chunks of a canister.
-const MAX_CHUNKS: usize = 100;
 /// Instructions that storing a chunk counts.
 const CHUNK_INSTRUCTIONS: u64 = 200_000_000;
-/// Cycles of a canister that is created provisionally, by default.
-const DEFAULT_PROVISIONAL: u128 = 100_000_000_000_000;
-
-/// A call of the management canister.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Call {
-    pub origin: Origin,
-    pub method: String,
-    #[serde(with = "serde_bytes")]
-    pub arg: Vec<u8>,
-    pub cycles: u128,
-}
-
-/// How a call ended.
-pub enum Ended {
-    /// Answered, with the cycles that go back.
-    Now(Result<Vec<u8>, UserError>, u128),
-    /// The answer comes later.
-    Later,
-}
-
-impl From<Result<Vec<u8>, UserError>> for Ended {
-    fn from(result: Result<Vec<u8>, UserError>) -> Ended {
-        Ended::Now(result, 0)
-    }
-}
-
-fn encode<T: CandidType>(value: &T) -> Result<Vec<u8>, UserError> {
-    encode_one(value).map_err(|error| payload(error.to_string()))
-}
-
-fn empty() -> Result<Vec<u8>, UserError> {
-    candid::encode_args(()).map_err(|error| payload(error.to_string()))
-}
-
-fn payload(text: impl Into<String>) -> UserError {
-    UserError::new(ErrorCode::InvalidManagementPayload, text)
-}
-
-/// What is wrong with a chunk, without a full stop.
-fn chunk_store(text: impl std::fmt::Display) -> UserError {
-    UserError::new(
-        ErrorCode::CanisterContractViolation,
-        format!("Error from Wasm chunk store: {text}."),
-    )
-}
-
-fn decode<T: CandidType + for<'a> candid::Deserialize<'a>>(arg: &[u8]) -> Result<T, UserError> {
-    decode_one(arg).map_err(|error| payload(format!("Error decoding candid: {}", causes(&error))))
-}
-
-/// An error's text with those of its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
-fn amount(nat: &candid::Nat, what: &str) -> Result<u128, UserError> {
-    u128::try_from(nat.0.clone()).map_err(|_| payload(format!("{what} does not fit in 128 bits")))
-}
-
-/// The canister that a user's management call is about; none when it is about none.
-pub fn target(method: &str, arg: &[u8]) -> Result<Option<Principal>, UserError> {
-    match method {
-        "provisional_create_canister_with_cycles" => Ok(None),
-        "install_chunked_code" => Ok(Some(decode::<InstallChunkedCode>(arg)?.target_canister)),
-        _ => Ok(Some(decode::<CanisterIdRecord>(arg)?.canister_id)),
-    }
-}
-
-/// Methods that users may call.
-const FROM_USERS: [&str; 22] = [
-    "canister_status",
-    "clear_chunk_store",
-    "delete_canister",
-    "delete_canister_snapshot",
-    "install_chunked_code",
-    "install_code",
-    "list_canister_snapshots",
-    "load_canister_snapshot",
-    "provisional_create_canister_with_cycles",
-    "provisional_top_up_canister",
-    "read_canister_snapshot_data",
-    "read_canister_snapshot_metadata",
-    "start_canister",
-    "stop_canister",
-    "stored_chunks",
-    "take_canister_snapshot",
-    "uninstall_code",
-    "update_settings",
-    "upload_canister_snapshot_data",
-    "upload_canister_snapshot_metadata",
-    "upload_chunk",
-    "fetch_canister_logs",
-];
 
 /// Methods that any user may call.
 const FROM_ANYBODY: [&str; 2] = [
@@ -356,127 +262,4 @@ impl Replica {
             hash: hash.to_vec(),
         })
     }
-}
-
-/// The answer of `fetch_canister_logs`: `find` gives a canister's log and whether the caller may
-/// read it.
-pub fn canister_logs<'a>(
-    caller: Principal,
-    arg: &[u8],
-    find: impl FnOnce(&Principal) -> Result<(bool, &'a Log), UserError>,
-) -> Result<Vec<u8>, UserError> {
-    let args: CanisterIdRecord = decode(arg)?;
-    let (allowed, log) = find(&args.canister_id)?;
-    if !allowed {
-        return Err(UserError::new(
-            ErrorCode::CanisterRejectedMessage,
-            format!("Caller {caller} is not allowed to access canister logs"),
-        ));
-    }
-    encode(&Logs {
-        canister_log_records: log
-            .records()
-            .map(|record| LogEntry {
-                idx: record.index,
-                timestamp_nanos: record.time_ns,
-                content: record.content.clone(),
-            })
-            .collect(),
-    })
-}
-
-/// The answer of `canister_status` as a query: `find` gives a canister's status.
-pub fn canister_status<'a>(
-    caller: Principal,
-    arg: &[u8],
-    find: impl FnOnce(&Principal) -> Result<&'a CanisterStatus, UserError>,
-) -> Result<Vec<u8>, UserError> {
-    let args: CanisterIdRecord = decode(arg)?;
-    let status = find(&args.canister_id)?;
-    if caller != args.canister_id {
-        check_controllers(&args.canister_id, &status.settings.controllers, &caller)?;
-    }
-    encode(status)
-}
-
-/// Whether a canister's call names the canister that it is about; else the IC does not know which
-/// subnet to send it to.
-fn routable(method: &str, arg: &[u8]) -> Result<(), String> {
-    const WITHOUT_TARGET: [&str; 3] = [
-        "create_canister",
-        "raw_rand",
-        "provisional_create_canister_with_cycles",
-    ];
-    let routed =
-        FROM_USERS.contains(&method) || ["deposit_cycles", "canister_info"].contains(&method);
-    if !routed || WITHOUT_TARGET.contains(&method) {
-        return Ok(());
-    }
-    target(method, arg).map(|_| ()).map_err(|error| {
-        format!(
-            "Unable to route management canister request {method}: UserError(UserError {{ code: \
-             InvalidManagementPayload, description: {:?} }})",
-            error.text
-        )
-    })
-}
-
-fn arg_is_empty(arg: &[u8]) -> Result<(), UserError> {
-    candid::decode_args::<()>(arg)
-        .map_err(|error| payload(format!("Error decoding candid: {error}")))
-}
-
-fn module_hash(canister: &Canister) -> Option<serde_bytes::ByteBuf> {
-    let code = canister.code.as_ref()?;
-    Some(serde_bytes::ByteBuf::from(code.module.hash.to_vec()))
-}
-
-fn not_found(id: &Principal) -> UserError {
-    UserError::new(
-        ErrorCode::CanisterNotFound,
-        format!("Canister {id} not found"),
-    )
-}
-
-/// Refuses callers that are not controllers, in the words for users.
-pub(super) fn check_controller_ingress(
-    canister: &Canister,
-    caller: &Principal,
-    method: &str,
-) -> Result<(), UserError> {
-    if canister.is_controller(caller) {
-        return Ok(());
-    }
-    Err(UserError::new(
-        ErrorCode::CanisterInvalidController,
-        format!(
-            "Only controllers of canister {} can call ic00 method {method}",
-            canister.id
-        ),
-    ))
-}
-
-fn check_controller(canister: &Canister, caller: &Principal) -> Result<(), UserError> {
-    check_controllers(&canister.id, &canister.settings.controllers, caller)
-}
-
-fn check_controllers(
-    canister: &Principal,
-    controllers: &[Principal],
-    caller: &Principal,
-) -> Result<(), UserError> {
-    if controllers.contains(caller) {
-        return Ok(());
-    }
-    let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
-    Err(UserError::new(
-        ErrorCode::CanisterInvalidController,
-        format!(
-            "Only the controllers of the canister {canister} can control it.\nCanister's controllers: \
-             {}\nSender's ID: {caller}\nExecute this call from a controller of the target canister \
-             or add the current caller as a controller. See documentation: \
-             https://internetcomputer.org/docs/current/references/execution-errors#invalid-controller",
-            controllers.join(" ")
-        ),
-    ))
 }

@@ -1,16 +1,17 @@
 //! Settings and status of canisters.
 
+use super::answers::{check_controller, empty, encode, module_hash, payload};
 use super::types::*;
-use super::{check_controller, empty, encode, module_hash, payload};
 use crate::Replica;
 use crate::cycles::{Amount, Fees, Saturation};
-use crate::exec::update_low_memory_hook;
-use crate::execution::failure::{ErrorCode, UserError};
+use crate::limits::THREADS;
 use crate::log::CAPACITY;
-use crate::scheduler::THREADS;
-use crate::state::canister::{NotReserved, Readers};
-use crate::state::history::ChangeDetails;
-use crate::state::{Canister, Settings, Status};
+use crate::messages::execution::update_low_memory_hook;
+use crate::replicated_state::canister::NotReserved;
+use crate::replicated_state::history::ChangeDetails;
+use crate::replicated_state::settings::Readers;
+use crate::replicated_state::{Canister, Settings, Status};
+use crate::runtime::failure::{ErrorCode, UserError};
 use candid::{Nat, Principal};
 
 const MAX_CONTROLLERS: usize = 10;
@@ -74,7 +75,7 @@ fn check_variables(variables: &[(String, String)]) -> Result<(), UserError> {
 }
 
 /// Changes what `new` names.
-pub fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), UserError> {
+pub(super) fn apply(settings: &mut Settings, new: &CanisterSettings) -> Result<(), UserError> {
     let u64_max = u128::from(u64::MAX);
     let mut changed = settings.clone();
     if let Some(controllers) = &new.controllers {

@@ -1,15 +1,18 @@
 //! Snapshots of canisters in pieces: reading what one holds, and uploading one.
 
+use super::answers::{
+    MAX_CHUNK, MAX_CHUNKS, check_controller, chunk_store, decode, empty, encode, payload,
+};
 use super::snapshots::{check_own, check_place, keep, no_room, not_found, pay};
 use super::types::*;
-use super::{MAX_CHUNK, MAX_CHUNKS, check_controller, chunk_store, decode, empty, encode, payload};
 use crate::Replica;
-use crate::execution::failure::{ErrorCode, UserError};
-use crate::execution::instance::GlobalValue;
 use crate::memory::heap::{Heap, MAX_HEAP64};
 use crate::memory::stable::{STABLE_PAGE, Stable};
-use crate::state::canister::{LowMemoryHook, Snapshot, SnapshotModule};
-use crate::state::history::SnapshotSource;
+use crate::replicated_state::history::SnapshotSource;
+use crate::replicated_state::snapshot::{Snapshot, SnapshotModule};
+use crate::replicated_state::status::LowMemoryHook;
+use crate::runtime::failure::{ErrorCode, UserError};
+use crate::runtime::instance::GlobalValue;
 use candid::{Nat, Principal};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -1,17 +1,20 @@
 //! Snapshots of canisters: code, memories, certified data and chunk store at some time.
 
+use super::answers::{check_controller, decode, empty, encode, payload};
+use super::lifecycle::uninstall;
 use super::types::*;
-use super::{check_controller, decode, empty, encode, payload, uninstall};
 use crate::Replica;
 use crate::cycles::{Amount, Fees, Saturation};
-use crate::exec::{Effects, update_low_memory_hook};
-use crate::execution::Engine;
-use crate::execution::failure::{ErrorCode, UserError};
-use crate::execution::instance::heap_capacity;
-use crate::persist::FileStore;
-use crate::state::canister::{NotReserved, Snapshot, SnapshotModule};
-use crate::state::history::{ChangeDetails, SnapshotSource};
-use crate::state::{Canister, Code};
+use crate::messages::execution::{Effects, update_low_memory_hook};
+use crate::replicated_state::canister::NotReserved;
+use crate::replicated_state::history::{ChangeDetails, SnapshotSource};
+use crate::replicated_state::snapshot::{Snapshot, SnapshotModule};
+use crate::replicated_state::{Canister, Code};
+use crate::runtime::engine::Engine;
+use crate::runtime::failure::{ErrorCode, UserError};
+use crate::runtime::instance::heap_capacity;
+use crate::runtime::module::CompiledModule;
+use crate::storage::FileStore;
 use candid::Principal;
 use std::sync::Arc;
 
@@ -50,7 +53,7 @@ fn info(id: &[u8], snapshot: &Snapshot) -> SnapshotInfo {
 }
 
 fn check_rate(canister: &Canister) -> Result<(), UserError> {
-    let (debit, limit) = (canister.heap_delta_debit, crate::scheduler::HEAP_DELTA_RATE);
+    let (debit, limit) = (canister.heap_delta_debit, crate::limits::HEAP_DELTA_RATE);
     if debit < limit {
         return Ok(());
     }
@@ -243,7 +246,7 @@ fn code_of(snapshot: &Snapshot, store: &Arc<FileStore>) -> Result<Code, UserErro
         SnapshotModule::Uploaded(bytes) => {
             let invalid = |text: String| UserError::new(ErrorCode::CanisterInvalidWasm, text);
             let engine = Engine::get().map_err(invalid)?;
-            let module = engine.modules.get(engine, bytes, store);
+            let module = CompiledModule::compile(engine, bytes, store);
             module.map_err(|error| invalid(error.to_string()))?
         }
     };

@@ -1,6 +1,6 @@
 //! Arguments and results of the management canister's methods.
 
-use crate::state::history::{Change, SnapshotSource};
+use crate::replicated_state::history::{Change, SnapshotSource};
 use candid::{CandidType, Deserialize, Nat, Principal};
 
 #[derive(CandidType, Deserialize, Clone, Debug)]

@@ -7,9 +7,8 @@
 //! At the end of the round the changed pages are copied to the file, so that until then queries
 //! see the state before the round.
 
-use super::PAGE;
 use super::mapping::{Access, Mapping, written_pages};
-use crate::persist::{FileStore, StoredFile};
+use crate::storage::{FileStore, PAGE, StoredFile};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::FileExt;

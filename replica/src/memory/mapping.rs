@@ -2,22 +2,23 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 
 /// A range of address space, unmapped when dropped.
 #[derive(Debug)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     start: *mut u8,
     len: usize,
 }
 
 // SAFETY: the range belongs to this value alone; who reads and writes it is up to its owner.
 unsafe impl Send for Mapping {}
+// SAFETY: as for `Send`.
 unsafe impl Sync for Mapping {}
 
 /// What may be done with mapped pages.
 #[derive(Clone, Copy, Debug)]
-pub enum Access {
+pub(crate) enum Access {
     None,
     Read,
     ReadWrite,
@@ -56,7 +57,7 @@ impl Mapping {
     }
 
     /// Zeroed memory that takes no room until it is written.
-    pub fn zeroed(len: usize) -> io::Result<Self> {
+    pub(crate) fn zeroed(len: usize) -> io::Result<Self> {
         Self::map(
             len,
             Access::ReadWrite,
@@ -66,7 +67,7 @@ impl Mapping {
     }
 
     /// Address space without access.
-    pub fn reserve(len: usize) -> io::Result<Self> {
+    pub(crate) fn reserve(len: usize) -> io::Result<Self> {
         Self::map(
             len,
             Access::None,
@@ -76,12 +77,12 @@ impl Mapping {
     }
 
     /// The file's content; writes go to the file.
-    pub fn shared(file: &File, len: usize) -> io::Result<Self> {
+    pub(crate) fn shared(file: &File, len: usize) -> io::Result<Self> {
         Self::map(len, Access::ReadWrite, libc::MAP_SHARED, file.as_raw_fd())
     }
 
     /// Lays a private view of the file's first `len` bytes, without access, over the start.
-    pub fn overlay_private(&self, file: &File, len: usize) -> io::Result<()> {
+    pub(crate) fn overlay_private(&self, file: &File, len: usize) -> io::Result<()> {
         assert!(len <= self.len);
         // SAFETY: the range lies in this mapping, whose owner asks for its content to be replaced.
         let start = unsafe {
@@ -101,24 +102,24 @@ impl Mapping {
     }
 
     /// First byte.
-    pub fn start(&self) -> *mut u8 {
+    pub(crate) fn start(&self) -> *mut u8 {
         self.start
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Changes what may be done with a page-aligned part. Safe to call in a signal handler.
-    pub fn protect(&self, offset: usize, len: usize, access: Access) -> bool {
+    pub(crate) fn protect(&self, offset: usize, len: usize, access: Access) -> bool {
         debug_assert!(offset + len <= self.len);
         // SAFETY: the range lies in this mapping.
         unsafe { libc::mprotect(self.start.add(offset).cast(), len, access.flags()) == 0 }
     }
 
     /// Drops private changes of a page-aligned part: it reads as the file again.
-    pub fn discard(&self, offset: usize, len: usize) {
+    pub(crate) fn discard(&self, offset: usize, len: usize) {
         debug_assert!(offset + len <= self.len);
         // SAFETY: the range lies in this mapping, whose owner asks for its content to be dropped.
         let result =
@@ -136,7 +137,7 @@ impl Drop for Mapping {
 
 /// Which of `count` pages from an address on are private copies of what is mapped there. None where
 /// the system does not tell.
-pub fn written_pages(address: usize, count: usize) -> Option<Vec<bool>> {
+pub(crate) fn written_pages(address: usize, count: usize) -> Option<Vec<bool>> {
     use std::os::unix::fs::FileExt;
     /// Bits of an entry of the kernel's page map.
     const PRESENT: u64 = 1 << 63;
@@ -145,7 +146,7 @@ pub fn written_pages(address: usize, count: usize) -> Option<Vec<bool>> {
     static PAGE_MAP: std::sync::OnceLock<Option<File>> = std::sync::OnceLock::new();
     let map = PAGE_MAP.get_or_init(|| File::open("/proc/self/pagemap").ok());
     let mut entries = vec![0; count * 8];
-    let offset = (address / super::PAGE * 8) as u64;
+    let offset = (address / crate::storage::PAGE * 8) as u64;
     map.as_ref()?.read_exact_at(&mut entries, offset).ok()?;
     let pages: Vec<bool> = entries
         .chunks_exact(8)
@@ -158,16 +159,4 @@ pub fn written_pages(address: usize, count: usize) -> Option<Vec<bool>> {
         .collect();
     // A system that hides the map shows nothing at all.
     pages.contains(&true).then_some(pages)
-}
-
-/// A file that lives in memory only, sparse and empty.
-pub fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
-    // SAFETY: the name is a C string; the descriptor is new and owned by the file.
-    unsafe {
-        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(File::from_raw_fd(fd))
-    }
 }

@@ -6,6 +6,3 @@
 pub mod heap;
 pub(crate) mod mapping;
 pub mod stable;
-
-/// Bytes of the pages that changes are tracked in.
-pub const PAGE: usize = 4096;

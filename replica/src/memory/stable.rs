@@ -1,8 +1,7 @@
 //! A canister's stable memory.
 
-use super::PAGE;
 use super::mapping::Mapping;
-use crate::persist::{FileStore, StoredFile};
+use crate::storage::{FileStore, PAGE, StoredFile};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Which canisters come first: each gets the same share of the threads over time, or the share
 //! that its compute allocation reserves.
 
-use super::THREADS;
-use crate::state::{Canister, Canisters};
+use crate::limits::THREADS;
+use crate::replicated_state::{Canister, Canisters};
 use candid::Principal;
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ const RESET_EVERY: u64 = 24 * 3600;
 
 /// What a canister does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     Nothing,
     New,
     Continue,
 }
 
 /// What a canister does next.
-pub fn next(canister: &Canister) -> Next {
+pub(super) fn next(canister: &Canister) -> Next {
     if canister.installing_rounds > 0 {
         Next::Nothing
     } else if canister.paused.is_some() {
@@ -31,7 +31,7 @@ pub fn next(canister: &Canister) -> Next {
 }
 
 /// The order of the canisters in a round.
-pub struct Schedule {
+pub(super) struct Schedule {
     new: Vec<Principal>,
     long: Vec<Principal>,
     long_threads: usize,
@@ -40,7 +40,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Orders the canisters by priority.
-    pub fn new(canisters: &mut Canisters, round: u64) -> Schedule {
+    pub(super) fn new(canisters: &mut Canisters, round: u64) -> Schedule {
         let count = canisters.len() as i64;
         let threads = THREADS as i64;
         let multiplier = (threads * count).max(1);
@@ -91,7 +91,7 @@ impl Schedule {
 
     /// The canisters that execute something now: long messages, then the others, in order; and how
     /// many of the first have a thread to themselves.
-    pub fn active(&self, canisters: &Canisters, heap_delta_rate: u64) -> (Active, usize) {
+    pub(super) fn active(&self, canisters: &Canisters, heap_delta_rate: u64) -> (Active, usize) {
         let next = |id: &Principal| {
             canisters.get(id).map_or(Next::Nothing, |canister| {
                 if canister.heap_delta_debit >= heap_delta_rate {
@@ -118,7 +118,11 @@ impl Schedule {
     }
 
     /// Idle canisters ahead of the first busy one count as executed.
-    pub fn charge_idle(&self, canisters: &mut Canisters, fully_executed: &mut BTreeSet<Principal>) {
+    pub(super) fn charge_idle(
+        &self,
+        canisters: &mut Canisters,
+        fully_executed: &mut BTreeSet<Principal>,
+    ) {
         for id in &self.new {
             let Some(canister) = canisters.get(id) else {
                 continue;
@@ -133,7 +137,7 @@ impl Schedule {
     }
 
     /// Accounts for the round: who executed pays, and all share what was paid.
-    pub fn finish(&self, canisters: &mut Canisters, fully_executed: &BTreeSet<Principal>) {
+    pub(super) fn finish(&self, canisters: &mut Canisters, fully_executed: &BTreeSet<Principal>) {
         let count = canisters.len().max(1) as i64;
         let multiplier = (THREADS as i64 * count).max(1);
         let mut charged = 0;
@@ -155,20 +159,20 @@ impl Schedule {
 }
 
 /// Canisters that execute something in an inner round, in order.
-pub struct Active {
+pub(super) struct Active {
     new: Vec<Principal>,
     long: Vec<Principal>,
 }
 
 impl Active {
     /// True when there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.long.is_empty()
     }
 }
 
 /// Deals canisters to threads.
-pub fn deal(active: &Active, prioritised: usize) -> Vec<Vec<Principal>> {
+pub(super) fn deal(active: &Active, prioritised: usize) -> Vec<Vec<Principal>> {
     let mut threads = vec![Vec::new(); THREADS];
     let prioritised = prioritised.min(THREADS - 1);
     let mut at = 0;

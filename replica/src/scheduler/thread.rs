@@ -1,16 +1,18 @@
 //! Executing the canisters of an inner round.
 
 use super::priority::{Next, next};
-use super::{PER_CANISTER, PER_MESSAGE, Paused, on_big_stack};
 use crate::cycles::SLICE;
-use crate::exec::update::{finish, start};
-use crate::exec::{Effects, RoundContext};
-use crate::persist::Restart;
-use crate::state::{Canister, Canisters};
+use crate::limits::{PER_CANISTER, PER_MESSAGE};
+use crate::messages::execution::Effects;
+use crate::messages::update::{finish, start};
+use crate::replicated_state::paused::RoundContext;
+use crate::replicated_state::paused::{Paused, Restart};
+use crate::replicated_state::{Canister, Canisters};
+use crate::runtime::stack::on_big_stack;
 use candid::Principal;
 
 /// What one thread did.
-pub struct ThreadResult {
+pub(super) struct ThreadResult {
     pub effects: Effects,
     /// Instructions used of the budget.
     pub used: i64,
@@ -18,7 +20,7 @@ pub struct ThreadResult {
 }
 
 /// Executes canisters on threads, each within the budget.
-pub fn execute(
+pub(super) fn execute(
     canisters: &mut Canisters,
     threads: Vec<Vec<Principal>>,
     budget: i64,

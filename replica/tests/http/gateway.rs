@@ -108,7 +108,7 @@ fn canister(methods: &[(&str, Vec<u8>)]) -> String {
 }
 
 /// A canister that answers every request with one page, without a certificate.
-pub fn page_canister(content_type: &str, body: &str) -> String {
+pub(crate) fn page_canister(content_type: &str, body: &str) -> String {
     let page = Response {
         headers: vec![("Content-Type".into(), content_type.into())],
         ..response(200, body)

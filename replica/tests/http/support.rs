@@ -8,20 +8,20 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// A canister in memory: a counter, an echo, a trap, a timer, and messages that are refused.
-pub const COUNTER: &str = include_str!("counter.wat");
+pub(crate) const COUNTER: &str = include_str!("counter.wat");
 
 /// A replica in this process, in memory, on a free port.
-pub fn server() -> Server {
+pub(crate) fn server() -> Server {
     Server::start(ServerConfig::default()).expect("a server")
 }
 
 /// The identity that controls the canisters of the tests.
-pub fn controller() -> BasicIdentity {
+pub(crate) fn controller() -> BasicIdentity {
     BasicIdentity::from_raw_key(&[1; 32])
 }
 
 /// An agent that trusts the server's root key and verifies everything.
-pub async fn agent(server: &Server, identity: impl Identity + 'static) -> Agent {
+pub(crate) async fn agent(server: &Server, identity: impl Identity + 'static) -> Agent {
     let agent = Agent::builder()
         .with_url(server.url())
         .with_identity(identity)
@@ -33,7 +33,7 @@ pub async fn agent(server: &Server, identity: impl Identity + 'static) -> Agent 
 }
 
 #[derive(CandidType, Deserialize)]
-pub struct CanisterId {
+pub(crate) struct CanisterId {
     pub canister_id: Principal,
 }
 
@@ -44,7 +44,7 @@ struct CreateArgs {
 
 #[derive(CandidType)]
 #[allow(non_camel_case_types)]
-pub enum Mode {
+pub(crate) enum Mode {
     install,
 }
 
@@ -57,7 +57,7 @@ struct InstallArgs {
 }
 
 /// Creates a canister and installs `wat` in it. Answers its id and the module's hash.
-pub async fn install(agent: &Agent, wat: &str) -> (Principal, Vec<u8>) {
+pub(crate) async fn install(agent: &Agent, wat: &str) -> (Principal, Vec<u8>) {
     let management = Principal::management_canister();
     let first = Principal::from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
     let reply = agent
@@ -80,7 +80,7 @@ pub async fn install(agent: &Agent, wat: &str) -> (Principal, Vec<u8>) {
 }
 
 /// Installs a module in an existing canister.
-pub async fn upgrade(agent: &Agent, id: Principal, module: Vec<u8>, mode: Mode) {
+pub(crate) async fn upgrade(agent: &Agent, id: Principal, module: Vec<u8>, mode: Mode) {
     let args = InstallArgs {
         mode,
         canister_id: id,

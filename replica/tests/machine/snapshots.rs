@@ -3,7 +3,7 @@
 use crate::support::{Machine, START_NS, stranger};
 use candid::Principal;
 use replica::management::types::*;
-use replica::state::history::{ChangeDetails, SnapshotSource};
+use replica::replicated_state::history::{ChangeDetails, SnapshotSource};
 
 /// Counts in a global, in the heap and in stable memory; certifies the count.
 const COUNTER: &str = r#"(module

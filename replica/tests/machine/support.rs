@@ -7,20 +7,20 @@ use replica::management::types::{
 use replica::{Ingress, IngressStatus, QueryResult, Reject, Replica, ReplicaConfig};
 use std::path::Path;
 
-pub const START_NS: u64 = 1_700_000_000_000_000_000;
+pub(crate) const START_NS: u64 = 1_700_000_000_000_000_000;
 
 /// Somebody who controls nothing.
-pub fn stranger() -> Principal {
+pub(crate) fn stranger() -> Principal {
     Principal::self_authenticating([1])
 }
 
-pub struct Machine {
+pub(crate) struct Machine {
     pub replica: Replica,
     calls: u64,
 }
 
 impl Machine {
-    pub fn new(dir: Option<&Path>) -> Machine {
+    pub(crate) fn new(dir: Option<&Path>) -> Machine {
         Machine::with(ReplicaConfig {
             state_dir: dir.map(Into::into),
             ..Machine::config()
@@ -28,20 +28,20 @@ impl Machine {
     }
 
     /// The setup of a machine in memory.
-    pub fn config() -> ReplicaConfig {
+    pub(crate) fn config() -> ReplicaConfig {
         ReplicaConfig {
             start_time_ns: Some(START_NS),
             ..ReplicaConfig::default()
         }
     }
 
-    pub fn with(config: ReplicaConfig) -> Machine {
+    pub(crate) fn with(config: ReplicaConfig) -> Machine {
         let replica = Replica::new(config).expect("a replica");
         Machine { replica, calls: 0 }
     }
 
     /// Starts anew from its directory.
-    pub fn restart(self, dir: &Path) -> Machine {
+    pub(crate) fn restart(self, dir: &Path) -> Machine {
         let calls = self.calls;
         drop(self.replica);
         Machine {
@@ -51,7 +51,7 @@ impl Machine {
     }
 
     /// The answer of an update.
-    pub fn call_as(
+    pub(crate) fn call_as(
         &mut self,
         sender: Principal,
         canister_id: Principal,
@@ -81,13 +81,13 @@ impl Machine {
         panic!("no answer to {method}");
     }
 
-    pub fn call(&mut self, canister: Principal, method: &str) -> Vec<u8> {
+    pub(crate) fn call(&mut self, canister: Principal, method: &str) -> Vec<u8> {
         let answer = self.call_as(Principal::anonymous(), canister, method, Vec::new());
         answer.expect("a reply")
     }
 
     /// The answer of the management canister.
-    pub fn manage<T: CandidType>(
+    pub(crate) fn manage<T: CandidType>(
         &mut self,
         sender: Principal,
         method: &str,
@@ -97,7 +97,7 @@ impl Machine {
         self.call_as(sender, Principal::management_canister(), method, arg)
     }
 
-    pub fn create(&mut self) -> Principal {
+    pub(crate) fn create(&mut self) -> Principal {
         let create = ProvisionalCreate {
             amount: None,
             settings: None,
@@ -111,7 +111,7 @@ impl Machine {
         record.canister_id
     }
 
-    pub fn install(&mut self, canister_id: Principal, wat: &str) {
+    pub(crate) fn install(&mut self, canister_id: Principal, wat: &str) {
         let code = InstallCode {
             mode: InstallMode::install,
             canister_id,
@@ -123,7 +123,7 @@ impl Machine {
             .expect("installed");
     }
 
-    pub fn query(&mut self, canister: Principal, method: &str, arg: &[u8]) -> Vec<u8> {
+    pub(crate) fn query(&mut self, canister: Principal, method: &str, arg: &[u8]) -> Vec<u8> {
         let answer = self
             .replica
             .query(Principal::anonymous(), canister, method, arg);
@@ -135,19 +135,19 @@ impl Machine {
 }
 
 /// What `canister_status` tells.
-pub fn full_status(machine: &mut Machine, canister_id: Principal) -> CanisterStatus {
+pub(crate) fn full_status(machine: &mut Machine, canister_id: Principal) -> CanisterStatus {
     let args = CanisterIdRecord { canister_id };
     let reply = machine.manage(Principal::anonymous(), "canister_status", &args);
     candid::decode_one(&reply.expect("a status")).expect("decodes")
 }
 
 /// A canister's settings.
-pub fn settings_of(machine: &mut Machine, id: Principal) -> DefiniteSettings {
+pub(crate) fn settings_of(machine: &mut Machine, id: Principal) -> DefiniteSettings {
     full_status(machine, id).settings
 }
 
 /// A canister's cycles, and those that are put aside.
-pub fn status(machine: &mut Machine, id: Principal) -> (u128, u128) {
+pub(crate) fn status(machine: &mut Machine, id: Principal) -> (u128, u128) {
     let status = full_status(machine, id);
     let number = |nat: candid::Nat| u128::try_from(nat.0).expect("128 bits");
     (number(status.cycles), number(status.reserved_cycles))

@@ -3,10 +3,10 @@
 //! that the canister, which goes by what is left, does the same work.
 
 use candid::Principal;
-use replica::execution::instance::GlobalValue;
-use replica::state::Canister;
-use replica::wasm::instrument::{COUNTER, GLOBAL, MEMORY, instrument};
-use replica::wasm::{imports, validate};
+use replica::modules::instrument::{COUNTER, GLOBAL, MEMORY, instrument};
+use replica::modules::{imports, validate};
+use replica::replicated_state::Canister;
+use replica::runtime::instance::GlobalValue;
 use std::collections::HashSet;
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Config, Engine, Extern, Global, Instance, Linker, Memory, Module};
@@ -323,7 +323,7 @@ impl Bare {
 
 /// The call to itself that waits for a canister.
 pub(crate) fn waiting(canister: &Canister) -> Result<Call> {
-    use replica::state::Input;
+    use replica::replicated_state::Input;
     let mut queues = canister.queues.clone();
     while let Some(input) = queues.pop_input() {
         if let Input::Request(request) = input {

@@ -30,6 +30,31 @@ fn the_canister_has_no_circles() {
     assert_no_circle("canister");
 }
 
+/// The layers of `replica/src` from the top down. The root is the state machine itself, whose
+/// methods each layer adds in its own words (`impl Replica`).
+const REPLICA_LAYERS: &[&[&str]] = &[
+    &["http", "conformance"],
+    &["checkpoint"],
+    &["ingress", "query_state", "scheduler"],
+    &["management"],
+    &["messages"],
+    &["replicated_state"],
+    &["runtime"],
+    &["modules", "memory"],
+    &["storage", "limits", "cycles", "log", "types"],
+];
+
+#[test]
+fn the_replicas_layers_point_downward() {
+    let wrong = wrong_arrows(&graph_of("replica"), REPLICA_LAYERS);
+    assert!(wrong.is_empty(), "upward: {}", wrong.join(", "));
+}
+
+#[test]
+fn the_replica_has_no_circles() {
+    assert_no_circle("replica");
+}
+
 #[test]
 fn only_the_runtime_names_the_system() {
     let src = root().join("canister/src");

@@ -1,9 +1,0 @@
-//! Canister modules: what the IC accepts, and the metering it adds.
-
-pub mod costs;
-pub mod imports;
-pub mod instrument;
-pub mod module;
-pub mod validate;
-
-pub use module::{CompiledModule, Export, MethodKind, ModuleCache, enable_profile};
