@@ -41,7 +41,7 @@ impl Committed {
     }
 
     /// Answers a query as of `time_ns`, or of the last round if that is later; gives its
-    /// instructions too. Needs a stack of [`crate::runtime::engine::THREAD_STACK`] bytes.
+    /// instructions too. Needs a stack of [`crate::runtime::stack::THREAD_STACK`] bytes.
     pub fn query(
         &self,
         sender: Principal,
